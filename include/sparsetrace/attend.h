@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sparsetrace/attend.h — attention over a selection, exact attention, and the certificate that
+ * compares the two on sampled rows.
+ *
+ * Equals this loop (attn.h has the meaning of s, cap, sinks and visibility), with F32 accumulation:
+ *
+ *   for each head h, row i of query block b:
+ *       J     = visible keys of row i in the kept blocks of (h, b)
+ *       lse   = log(sum_{j in J} exp(s[h][i][j]) [+ exp(sinks[h])])
+ *       out   = sum_{j in J} exp(s[h][i][j] - lse) v[j]
+ *       mass of kept block c = mean over the rows of b of sum_{j in J, j in c} exp(s[h][i][j] - lse)
+ *
+ * Two identities hold and are tested: with every visible block selected the result is exact attention;
+ * with fewer it is exact attention under a mask that is -inf outside the selection.
+ */
+#ifndef SPARSETRACE_ATTEND_H
+#define SPARSETRACE_ATTEND_H
+
+#include "sparsetrace/select.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where results go. Every pointer may be NULL: that result is not wanted. */
+typedef struct st_attend_out {
+    float *out; /* row i of head h at out + i * stride_tok + h * stride_head (elements), d_v wide */
+    int64_t stride_tok, stride_head;
+    float *lse;  /* [n_head, n_q], natural log */
+    float *mass; /* [nnz of the selection], in the order of its indices */
+} st_attend_out;
+
+/* Attention over `sel` (made for the same `a`). Errors: ST_ERR_ARG (shapes or blocks do not fit, bias
+ * given), ST_ERR_MEM. */
+ST_API st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
+                           const st_attend_out *out, st_error *err);
+
+/* Exact attention; handles a->bias. out->mass must be NULL. */
+ST_API st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out,
+                                 st_error *err);
+
+/* Exact attention of n_row rows against what the sparse run did there.
+ *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q
+ *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                       (may be NULL)
+ *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid; 0 if both are 0 (may be NULL)
+ * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
+ST_API st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
+                            const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
+                            float *err_rel, st_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sparsetrace/select.h — which key blocks each query block keeps.
+ *
+ * For every head and query block the selection holds ascending key-block numbers: the always-kept
+ * ones (sink blocks, window blocks, blocks that only some of the rows see, the diagonal among them)
+ * and, up to the budget k, the blocks that carry the most attention mass by the method's estimate.
+ *
+ *   method   what it looks at                                                  time for T tokens
+ *   stream   pyramid over the key blocks, two beam descents (exemplar score,   O(T log T)
+ *            channel bounds), union, exact rerank                  [default]
+ *   flat     stream's leaf scores on every key block, same rerank              O(T^2 / bk)
+ *   scan     exact mass of every key on the sampled rows                       O(T^2 / bq)
+ *   exact    exact mass of every key on all rows: the oracle                   O(T^2)
+ *   hip      tree of representative (centre) keys, our reading of HiP          O(T log T)
+ *   window   sink and window only                                              O(T)
+ *   auto     stream; where a spot check against scan finds it short, scan      O(T log T) or scan
+ *
+ * stream, flat, scan and hip score with int8 queries and keys (exact integer dot products, fixed
+ * order of every float sum), so a selection is the same integers on every machine and for every
+ * number of threads; `exact` uses F32 products, whose near ties may fall differently on another
+ * instruction set. Ties go to the lower block.
+ * The method is written down in docs/method/selection.md; tests/python/reference.py is an
+ * independent NumPy version that gives the same integers.
+ * Source: "stream" is our reading of arXiv 2510.19875 (abstract only); the estimator is our own.
+ */
+#ifndef SPARSETRACE_SELECT_H
+#define SPARSETRACE_SELECT_H
+
+#include "sparsetrace/attn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum st_select_method {
+    ST_SELECT_STREAM = 0,
+    ST_SELECT_FLAT,
+    ST_SELECT_SCAN,
+    ST_SELECT_EXACT,
+    ST_SELECT_HIP,
+    ST_SELECT_WINDOW,
+    ST_SELECT_AUTO,
+    ST_SELECT_METHOD_COUNT
+} st_select_method;
+
+ST_API const char *st_select_method_name(st_select_method method);
+/* ST_ERR_ARG for an unknown name; the message lists the known ones. */
+ST_API st_status st_select_method_parse(const char *name, st_select_method *method, st_error *err);
+
+#define ST_SELECT_ROWS_MAX 16
+
+typedef struct st_select_params {
+    st_select_method method; /* ST_SELECT_STREAM                                             */
+    int bq, bk;              /* 32, 16: rows of a query block, keys of a key block; 1..1024   */
+    int64_t k;               /* 32: kept key blocks per query block, always-kept ones included;
+                                the always-kept ones stay even where they are more than k    */
+    float mass;              /* 0: keep k. 0 < p < 1: keep the fewest blocks whose estimated mass
+                                reaches p on the sampled rows, at most k; a block that any sampled
+                                row reads with more than 1 - p stays in any case             */
+    int sink_blk;            /* 1: always-kept first visible key blocks, >= 1                 */
+    int window_blk;          /* 1: always-kept blocks just before the diagonal, >= 0          */
+    int rows;                /* 16: sampled rows of a query block, 1..ST_SELECT_ROWS_MAX; the last
+                                row is always among them                                     */
+    int beam;                /* 16: least beam width of the descents, >= 1                    */
+    int rerank;              /* 2: each descent proposes rerank * (searched budget) leaves    */
+} st_select_params;
+
+ST_API st_select_params st_select_params_default(void);
+/* ST_ERR_ARG with the field, its value and its range. */
+ST_API st_status st_select_params_check(const st_select_params *p, st_error *err);
+
+/* The number of always-kept blocks of a full query block deep inside a causal sequence: the least k
+ * that makes sense. */
+ST_API int64_t st_select_min_k(const st_select_params *p);
+
+/* ---- token pairs and budgets ------------------------------------------------------------------ */
+
+/* Causal token pairs of n_q rows that end a sequence of first_query + n_q tokens, diagonal included:
+ * the denominator of every pruned share. */
+ST_API int64_t st_causal_pairs(int64_t first_query, int64_t n_q);
+
+/* Largest k whose pruned share of the causal pairs of one head over T = n_tok tokens is at least
+ * `pruned` (0 <= pruned < 1), from the geometry alone. ST_ERR_LIMIT if even st_select_min_k keeps
+ * more; the message gives the largest share that can be had. */
+ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t n_tok, double pruned,
+                                        int64_t *k, st_error *err);
+
+/* ---- the summary of the keys -------------------------------------------------------------------- */
+
+/* What the descents look at instead of the keys: per KV head an int8 copy of every key and a dyadic
+ * pyramid of nodes (mean, variance, channel bounds, one exemplar key). Grows with the cache, O(T d)
+ * time and memory in all. One st_keys belongs to one layer of one sequence. */
+typedef struct st_keys st_keys;
+
+ST_API st_status st_keys_create(int n_kv_head, int d_k, int bk, st_keys **keys, st_error *err);
+ST_API void st_keys_free(st_keys *keys);
+
+/* Takes in the keys [st_keys_count(keys), a->n_k) and the query rows of `a`. The exemplars are chosen
+ * in the channels that queries read: weights = running mean of q^2 over the rows at or before the
+ * block's end (or, for blocks before the first row ever seen, over that call's rows).
+ * Errors: ST_ERR_ARG (shape differs from create, or fewer keys than already taken in), ST_ERR_MEM;
+ * after ST_ERR_MEM the summary is empty. */
+ST_API st_status st_keys_append(st_keys *keys, const st_attn *a, st_pool *pool, st_error *err);
+
+/* Forgets keys from n_tok on (cache rewound). Exemplar weights keep what they have seen. Whole blocks
+ * that are cut are rebuilt from the cache at the next append. */
+ST_API void st_keys_truncate(st_keys *keys, int64_t n_tok);
+
+ST_API int64_t st_keys_count(const st_keys *keys);
+ST_API size_t st_keys_bytes(const st_keys *keys);
+
+/* Compares `n_sample` known keys, spread by `seed`, with the cache in `a`: false if one differs
+ * (cache edited, shifted or replaced). Costs O(n_sample d). */
+ST_API bool st_keys_match(const st_keys *keys, const st_attn *a, int n_sample, uint64_t seed);
+
+/* ---- selecting -------------------------------------------------------------------------------- */
+
+typedef struct st_selection {
+    int n_head;
+    int bq, bk;
+    int64_t first_blk; /* number of the first query block: first_query / bq                  */
+    int64_t nbq;       /* query blocks                                                       */
+    int64_t nbk;       /* key blocks, ceil(n_k / bk)                                         */
+    int64_t *indptr;   /* [n_head * nbq + 1]                                                 */
+    int32_t *indices;  /* [indptr[n_head * nbq]] ascending key blocks of (head, query block)   */
+    bool scanned;      /* method auto fell back to scan                                      */
+} st_selection;
+
+/* Selects for every head and query block of `a`. `keys` must have taken in all of a's keys and rows;
+ * NULL builds a temporary one. On success *sel is the caller's (st_selection_free). Any n_q, n_k >= 1,
+ * any block sizes; blocks at the ends may be partial. Errors: ST_ERR_ARG, ST_ERR_MEM.
+ * a->bias must be NULL. */
+ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys, st_pool *pool,
+                           st_selection **sel, st_error *err);
+
+/* Every visible key block: attention over it is exact attention. */
+ST_API st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st_error *err);
+
+ST_API void st_selection_free(st_selection *sel);
+
+/* Kept token pairs, visible pairs only, summed over heads; and the visible pairs themselves. */
+ST_API void st_selection_pairs(const st_selection *sel, const st_attn *a, int64_t *kept,
+                               int64_t *visible);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

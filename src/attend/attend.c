@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attend.c — sparse and exact attention as loops over tiles.
+ *
+ * Sparse: a task is one head's query block; its rows share a selection and go through in tiles of 32.
+ * Exact: a task is a tile of 32 (row, head) pairs of one KV head, rows outermost, so that grouped heads
+ * share the keys they read and a single decoded row still fills the lanes.
+ */
+#include "attend/job.h"
+#include "base/attn_rows.h"
+#include "base/util.h"
+
+struct attend {
+    sti_job job;
+    const st_selection *sel; /* sparse only */
+    const st_attend_out *out;
+    int64_t n_tile; /* exact only: tiles of one KV head */
+};
+
+static void store(const struct attend *x, const sti_tile_work *w, const sti_tile *tile)
+{
+    const st_attend_out *out = x->out;
+    for (int r = 0; r < tile->n; r++) {
+        if (out->out != NULL)
+            sti_tile_output(w, r, out->out + tile->row[r] * out->stride_tok +
+                                      tile->head[r] * out->stride_head);
+        if (out->lse != NULL)
+            out->lse[tile->head[r] * x->job.a->n_q + tile->row[r]] = sti_tile_lse(w, r);
+    }
+}
+
+static st_status check_out(const st_attn *a, const st_attend_out *out, st_error *err)
+{
+    if (out->out != NULL && a->v.data == NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "output is wanted, but v.data is NULL");
+    return ST_OK;
+}
+
+static st_status finish(struct attend *x, bool ok, st_error *err)
+{
+    const st_attn *a = x->job.a;
+    if (!sti_job_end(&x->job, ok))
+        return sti_fail_mem(err, (size_t)(a->d_k + a->d_v) * STI_CHUNK_KEYS * sizeof(float));
+    return ST_OK;
+}
+
+/* ---- sparse ---------------------------------------------------------------------------------------------------- */
+
+static void sparse_task(void *ctx, int64_t task, int thread)
+{
+    struct attend *x = ctx;
+    const st_attn *a = x->job.a;
+    const st_selection *sel = x->sel;
+    sti_job_thread *t = &x->job.thread[thread];
+    int64_t begin = sel->indptr[task], n = sel->indptr[task + 1] - begin;
+    int64_t qb = sel->first_blk + task % sel->nbq;
+    int64_t row0 = sti_max(qb * sel->bq - a->first_query, 0);
+    int64_t row1 = sti_min((qb + 1) * sel->bq - a->first_query, a->n_q);
+    int64_t n_seg = sti_block_segments(t, a, sel->indices + begin, n, sel->bk);
+    float *mass = x->out->mass != NULL ? x->out->mass + begin : NULL;
+    if (mass != NULL)
+        memset(mass, 0, (size_t)n * sizeof *mass);
+    for (int64_t row = row0; row < row1; row += STI_TILE_ROWS) {
+        sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, row1 - row)};
+        for (int r = 0; r < tile.n; r++) {
+            tile.head[r] = (int)(task / sel->nbq);
+            tile.row[r] = row + r;
+        }
+        if (n_seg < 0 ||
+            !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, mass != NULL)) {
+            t->failed = true;
+            return;
+        }
+        store(x, t->work, &tile);
+        for (int64_t i = 0; mass != NULL && i < n_seg; i++) {
+            float sum = 0.0f;
+            for (int r = 0; r < tile.n; r++)
+                sum += sti_tile_share(t->work, i, r);
+            mass[t->seg[i].item] += sum / (float)(row1 - row0);
+        }
+    }
+}
+
+static st_status check_selection(const st_attn *a, const st_selection *sel, st_error *err)
+{
+    int64_t first = sel->bq > 0 ? a->first_query / sel->bq : -1;
+    if (sel->bq < 1 || sel->bk < 1 || sel->n_head != a->n_head || sel->first_blk != first ||
+        sel->nbq != (a->first_query + a->n_q - 1) / sel->bq - first + 1)
+        return sti_fail(err, ST_ERR_ARG, -1, "the selection was made for other shapes");
+    for (int64_t t = 0; t < sel->n_head * sel->nbq; t++)
+        for (int64_t i = sel->indptr[t]; i < sel->indptr[t + 1]; i++)
+            if (sel->indices[i] < 0 || (int64_t)sel->indices[i] * sel->bk >= a->n_k ||
+                (i > sel->indptr[t] && sel->indices[i] <= sel->indices[i - 1]))
+                return sti_fail(err, ST_ERR_ARG, i,
+                                "index %lld of the selection is %d: must rise within its row and lie "
+                                "below %lld",
+                                (long long)i, sel->indices[i],
+                                (long long)sti_ceil_div(a->n_k, sel->bk));
+    return ST_OK;
+}
+
+st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
+                    const st_attend_out *out, st_error *err)
+{
+    struct attend x = {.sel = sel, .out = out};
+    bool ok;
+    STI_TRY(st_attn_check(a, err));
+    if (a->bias != NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "bias is given: only exact attention takes one");
+    STI_TRY(check_out(a, out, err));
+    STI_TRY(check_selection(a, sel, err));
+    ok = sti_job_begin(&x.job, a, pool);
+    if (ok)
+        sti_pool_run(pool, sel->n_head * sel->nbq, sparse_task, &x);
+    return finish(&x, ok, err);
+}
+
+/* ---- exact ------------------------------------------------------------------------------------------------------ */
+
+/* Tile number t of KV head kv: (row, head of the group) pairs, rows outermost. */
+static sti_tile exact_tile(const st_attn *a, int kv, int64_t t)
+{
+    int group = a->n_head / a->n_kv_head;
+    int64_t pair = t * STI_TILE_ROWS, n_pair = a->n_q * group;
+    sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, n_pair - pair)};
+    for (int r = 0; r < tile.n; r++, pair++) {
+        tile.row[r] = pair / group;
+        tile.head[r] = kv * group + (int)(pair % group);
+    }
+    return tile;
+}
+
+/* Late tiles come first: they see the most keys, and a big task at the end would leave threads idle. */
+static void exact_task(void *ctx, int64_t task, int thread)
+{
+    struct attend *x = ctx;
+    const st_attn *a = x->job.a;
+    sti_job_thread *t = &x->job.thread[thread];
+    sti_tile tile = exact_tile(a, (int)(task % a->n_kv_head), x->n_tile - 1 - task / a->n_kv_head);
+    int64_t n_seg = sti_visible_segments(t, a, &tile, STI_CHUNK_KEYS);
+    if (n_seg < 0 || !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, false)) {
+        t->failed = true;
+        return;
+    }
+    store(x, t->work, &tile);
+}
+
+st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out, st_error *err)
+{
+    struct attend x = {.out = out};
+    bool ok;
+    STI_TRY(st_attn_check(a, err));
+    if (out->mass != NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "mass needs a selection: use st_attend");
+    STI_TRY(check_out(a, out, err));
+    x.n_tile = sti_ceil_div(a->n_q * (a->n_head / a->n_kv_head), STI_TILE_ROWS);
+    ok = sti_job_begin(&x.job, a, pool);
+    if (ok)
+        sti_pool_run(pool, x.n_tile * a->n_kv_head, exact_task, &x);
+    return finish(&x, ok, err);
+}

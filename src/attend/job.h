@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * job.h — what a parallel loop over tiles needs: scratch for each thread.
+ */
+#ifndef STI_JOB_H
+#define STI_JOB_H
+
+#include "attend/tile.h"
+
+typedef struct sti_job_thread {
+    sti_tile_work *work;
+    sti_segment *seg;
+    int64_t cap_seg;
+    bool failed; /* out of memory */
+} sti_job_thread;
+
+typedef struct sti_job {
+    const st_attn *a;
+    int n_thread;
+    sti_job_thread *thread; /* [n_thread] */
+} sti_job;
+
+/* False: out of memory. Either way sti_job_end frees it; that gives `ok`, or false if a thread failed. */
+bool sti_job_begin(sti_job *j, const st_attn *a, const st_pool *pool);
+bool sti_job_end(sti_job *j, bool ok);
+
+/* Every key that some row of the tile sees, cut at multiples of `align` (item = key / align) into the
+ * thread's seg. align is at most STI_CHUNK_KEYS, or a multiple of it. Returns how many; -1: out of memory. */
+int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile, int64_t align);
+
+/* The keys of blocks block[0..n) of bk keys (item = index into block). */
+int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n, int bk);
+
+#endif

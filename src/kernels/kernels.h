@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kernels.h — what each kernel computes, and the table of the ones in use.
+ *
+ * A tile is R query rows in the lanes of a vector: R = 16 or 32, and arrays are `[n, R]`, so a row is a
+ * lane and nothing ever sums across lanes (except `score`, in a fixed tree). That is why the estimator's
+ * kernels give the same bits at every level: elementwise mul and add without contraction, sums in
+ * ascending n, integer dot products. qk and pv use fused multiply-add where the machine has it and
+ * differ from the scalar ones by rounding.
+ *
+ * Pointers are 64-byte aligned unless said otherwise; n may be 0.
+ */
+#ifndef STI_KERNELS_H
+#define STI_KERNELS_H
+
+#include <stdint.h>
+
+#include "cpu/cpu.h"
+
+/* dst[i] = F32 of element i; src any alignment of its element. q8_0: n a multiple of 32. dst any
+ * alignment. */
+typedef void stk_unpack_fn(float *dst, const void *src, int64_t n);
+
+/* s[j][r] = sum_c qt[c][r] * k[j * ldk + c], c ascending. qt: [d, R]. k: any alignment. */
+typedef void stk_qk_fn(float *s, const float *qt, const float *k, int64_t n_key, int64_t d,
+                       int64_t ldk);
+
+/* o[c][r] += sum_j p[j][r] * v[j * ldv + c], j ascending. o: [d, R], p: [n_key, R]. v: any alignment. */
+typedef void stk_pv_fn(float *o, const float *p, const float *v, int64_t n_key, int64_t d,
+                       int64_t ldv);
+
+/* m[r] = max(m[r], t[j][r] for all j); NaN never wins. */
+typedef void stk_max_fn(float *m, const float *t, int64_t n);
+
+/* t[j][r] = e(t[j][r] - m[r]); sum[r] += t[j][r], j ascending. e(x) = exp(x) to 2 ulp for x <= 0, and
+ * exactly 0 below -87. Where m[r] is -inf, 0 stands for it. */
+typedef void stk_expsum_fn(float *t, float *sum, const float *m, int64_t n);
+
+/* t = cap * tanh(t / cap) */
+typedef void stk_softcap_fn(float *t, int64_t n, float cap);
+
+/* t[j][r] *= f[r] */
+typedef void stk_rescale_fn(float *t, const float *f, int64_t n);
+
+/* out[c] = round(x[c] * 127 / a) with a = max |x[c]|, ties to even; *scale = a / 127; *sum = sum of out.
+ * A value that is not finite counts as 0; a = 0 gives zeros and scale 0. x, out: any alignment. */
+typedef void stk_quant_fn(int8_t *out, float *scale, int32_t *sum, const float *x, int64_t d);
+
+/* out[i][r] = sum_c q[r][c] * vec[idx[i]][c], exact. q: the tile [dp / 4][16][4]. vec: rows of `stride`
+ * bytes, values -127..127, dp of them (a multiple of 4). idx NULL: 0, 1, ... sum: sum of each vec row
+ * (same numbering as vec; lets unsigned-signed instructions correct their offset). */
+typedef void stk_idot_fn(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
+                         const int32_t *sum, const int32_t *idx, int64_t n, int64_t dp);
+
+/* t[i][r] = dot[i][r] * (vscale[idx[i]] * rscale[r]) + rbase[r], plus t's old value if `add`. */
+typedef void stk_scale_fn(float *t, const int32_t *dot, const float *vscale, const int32_t *idx,
+                          const float *rscale, const float *rbase, int64_t n, int add);
+
+/* g[i][r] = s2 < 2L ? (g + L) + s2 / 2 : g + sqrt(2L * s2), s2 = max(s2[i][r], 0), L = ln_b >= 0: the
+ * log-sum-exp of exp(L) keys whose scores are normal with mean g and variance s2, capped where the
+ * largest of them rules (random energy model). */
+typedef void stk_exemplar_fn(float *g, const float *s2, int64_t n, float ln_b);
+
+/* score[i] = sum_r p[i][r] * w[r], by the tree (r, r + 8), (r, r + 4), (r, r + 2), (r, r + 1). */
+typedef void stk_score_fn(float *score, const float *p, const float *w, int64_t n);
+
+#define ST_KERNEL(op, dtype, tile, isa, tol) stk_##op##_fn stk_##op##_##dtype##_##tile##__##isa;
+#include "kernels/kernels.def"
+
+/* The kernels in use: one member per scalar row of the ledger. */
+typedef struct sti_kernel_table {
+    stk_unpack_fn *unpack_f16_row, *unpack_bf16_row, *unpack_q8_0_row;
+    stk_qk_fn *qk_f32_r16, *qk_f32_r32;
+    stk_pv_fn *pv_f32_r16, *pv_f32_r32;
+    stk_max_fn *max_f32_r16, *max_f32_r32;
+    stk_expsum_fn *expsum_f32_r16, *expsum_f32_r32;
+    stk_softcap_fn *softcap_f32_r16, *softcap_f32_r32;
+    stk_rescale_fn *rescale_f32_r16, *rescale_f32_r32;
+    stk_quant_fn *quant_i8_row;
+    stk_idot_fn *idot_i8_r16;
+    stk_scale_fn *scale_i32_r16;
+    stk_exemplar_fn *exemplar_f32_r16;
+    stk_score_fn *score_f32_r16;
+} sti_kernel_table;
+
+/* Installed once, for sti_cpu(). */
+const sti_kernel_table *sti_kernels(void);
+
+/* The ledger as data, for tests and benches. */
+typedef struct sti_kernel_row {
+    const char *op, *dtype, *tile;
+    sti_cpu_level isa;
+    double tolerance;
+    void (*fn)(void); /* cast to the op's type */
+} sti_kernel_row;
+
+const sti_kernel_row *sti_kernel_rows(int *n);
+
+#endif

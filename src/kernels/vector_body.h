@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, exemplar, score)
+ * as plain loops. vector_scalar.c, vector_avx2.c and vector_avx512.c include this text and differ only
+ * in the instructions the compiler may use: without contraction every lane does the same roundings, so
+ * the bits agree. Include with ISA defined.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+#define NAME2(op, isa) stk_##op##__##isa
+#define NAME1(op, isa) NAME2(op, isa)
+#define NAME(op) NAME1(op, ISA)
+
+/* Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 to an integer, ties to even. */
+static const float round_magic = 12582912.0f;
+
+/* exp(x) for x <= 0: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial for exp(r), n into the exponent.
+ * NaN stays NaN. */
+static inline float exp_neg(float x)
+{
+    float y = x >= -87.0f ? x : -87.0f;
+    float n = (y * 1.44269504088896341f + round_magic) - round_magic;
+    float r = (y - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    int32_t bits;
+    float two_n;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * r) * r + r + 1.0f;
+    bits = ((int32_t)n + 127) << 23;
+    memcpy(&two_n, &bits, 4);
+    p = p * two_n;
+    return x >= -87.0f ? p : x < -87.0f ? 0.0f : x;
+}
+
+#define MAX_BODY(R)                                                                                \
+    for (int64_t j = 0; j < n; j++)                                                                \
+        for (int r = 0; r < R; r++)                                                                \
+            m[r] = t[j * R + r] > m[r] ? t[j * R + r] : m[r];
+
+void NAME(max_f32_r16)(float *restrict m, const float *restrict t, int64_t n)
+{
+    MAX_BODY(16)
+}
+void NAME(max_f32_r32)(float *restrict m, const float *restrict t, int64_t n)
+{
+    MAX_BODY(32)
+}
+
+#define EXPSUM_BODY(R)                                                                             \
+    float base[R], acc[R];                                                                         \
+    for (int r = 0; r < R; r++) {                                                                  \
+        base[r] = m[r] == -INFINITY ? 0.0f : m[r];                                                 \
+        acc[r] = sum[r];                                                                           \
+    }                                                                                              \
+    for (int64_t j = 0; j < n; j++)                                                                \
+        for (int r = 0; r < R; r++) {                                                              \
+            float e = exp_neg(t[j * R + r] - base[r]);                                             \
+            t[j * R + r] = e;                                                                      \
+            acc[r] += e;                                                                           \
+        }                                                                                          \
+    for (int r = 0; r < R; r++)                                                                    \
+        sum[r] = acc[r];
+
+void NAME(expsum_f32_r16)(float *restrict t, float *restrict sum, const float *restrict m, int64_t n)
+{
+    EXPSUM_BODY(16)
+}
+void NAME(expsum_f32_r32)(float *restrict t, float *restrict sum, const float *restrict m, int64_t n)
+{
+    EXPSUM_BODY(32)
+}
+
+/* tanh(x) = sign(x) (1 - e) / (1 + e), e = exp(-2 |x|) */
+static inline void softcap(float *restrict t, int64_t n, float cap)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float x = t[i] / cap, e = exp_neg(-2.0f * fabsf(x));
+        t[i] = cap * copysignf((1.0f - e) / (1.0f + e), x);
+    }
+}
+
+void NAME(softcap_f32_r16)(float *restrict t, int64_t n, float cap)
+{
+    softcap(t, n * 16, cap);
+}
+void NAME(softcap_f32_r32)(float *restrict t, int64_t n, float cap)
+{
+    softcap(t, n * 32, cap);
+}
+
+#define RESCALE_BODY(R)                                                                            \
+    for (int64_t j = 0; j < n; j++)                                                                \
+        for (int r = 0; r < R; r++)                                                                \
+            t[j * R + r] *= f[r];
+
+void NAME(rescale_f32_r16)(float *restrict t, const float *restrict f, int64_t n)
+{
+    RESCALE_BODY(16)
+}
+void NAME(rescale_f32_r32)(float *restrict t, const float *restrict f, int64_t n)
+{
+    RESCALE_BODY(32)
+}
+
+static inline float finite_or_0(float x)
+{
+    return fabsf(x) <= 3.402823466e38f ? x : 0.0f;
+}
+
+void NAME(quant_i8_row)(int8_t *restrict out, float *restrict scale, int32_t *restrict sum,
+                        const float *restrict x, int64_t d)
+{
+    float a = 0.0f, inv;
+    int32_t total = 0;
+    for (int64_t c = 0; c < d; c++) {
+        float b = fabsf(finite_or_0(x[c]));
+        a = b > a ? b : a;
+    }
+    inv = a > 0.0f ? 127.0f / a : 0.0f;
+    if (inv > 3.402823466e38f) /* a is so small that 127 / a overflows */
+        inv = a = 0.0f;
+    for (int64_t c = 0; c < d; c++) {
+        float y = (finite_or_0(x[c]) * inv + round_magic) - round_magic;
+        out[c] = (int8_t)(int32_t)y;
+        total += (int32_t)y;
+    }
+    *scale = a / 127.0f;
+    *sum = total;
+}
+
+void NAME(scale_i32_r16)(float *restrict t, const int32_t *restrict dot,
+                         const float *restrict vscale, const int32_t *restrict idx,
+                         const float *restrict rscale, const float *restrict rbase, int64_t n,
+                         int add)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float s = vscale[idx != NULL ? idx[i] : i];
+        if (add)
+            for (int r = 0; r < 16; r++)
+                t[i * 16 + r] += (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
+        else
+            for (int r = 0; r < 16; r++)
+                t[i * 16 + r] = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
+    }
+}
+
+void NAME(exemplar_f32_r16)(float *restrict g, const float *restrict s2, int64_t n, float ln_b)
+{
+    float two_l = 2.0f * ln_b;
+    for (int64_t i = 0; i < n * 16; i++) {
+        float s = s2[i] > 0.0f ? s2[i] : 0.0f;
+        float normal = (g[i] + ln_b) + s * 0.5f;
+        float capped = g[i] + sqrtf(two_l * s);
+        g[i] = s < two_l ? normal : capped;
+    }
+}
+
+void NAME(score_f32_r16)(float *restrict score, const float *restrict p, const float *restrict w,
+                         int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float x[16];
+        for (int r = 0; r < 16; r++)
+            x[r] = p[i * 16 + r] * w[r];
+        for (int half = 8; half > 0; half /= 2)
+            for (int r = 0; r < half; r++)
+                x[r] += x[r + half];
+        score[i] = x[0];
+    }
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * frame.c — which key blocks a query block sees, keeps anyway, or may choose from.
+ */
+#include "base/attn_rows.h"
+#include "base/util.h"
+#include "select/frame.h"
+
+sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb)
+{
+    sti_frame f = {0};
+    int64_t first = sti_max(qb * p->bq, a->first_query);
+    int64_t last = sti_min((qb + 1) * p->bq, a->first_query + a->n_q);
+    int64_t see_lo = INT64_MAX, see_hi = 0;   /* seen by some row */
+    int64_t all_lo = 0, all_hi = INT64_MAX;   /* seen by every row that sees anything */
+
+    f.row0 = first - a->first_query;
+    f.n_row = (int)(last - first);
+    for (int64_t i = f.row0; i < f.row0 + f.n_row; i++) {
+        int64_t lo = sti_row_lo(a, i), hi = sti_row_hi(a, i);
+        if (lo >= hi)
+            continue;
+        see_lo = sti_min(see_lo, lo);
+        see_hi = sti_max(see_hi, hi);
+        all_lo = sti_max(all_lo, lo);
+        all_hi = sti_min(all_hi, hi);
+    }
+    if (see_hi == 0)
+        return f;
+    f.blk_lo = see_lo / p->bk;
+    f.blk_hi = sti_ceil_div(see_hi, p->bk);
+    f.cand_lo = sti_max(f.blk_lo + p->sink_blk, sti_ceil_div(all_lo, p->bk));
+    f.cand_hi = all_hi / p->bk - p->window_blk;
+    if (f.cand_hi <= f.cand_lo)
+        f.cand_lo = f.cand_hi = f.blk_hi;
+    f.budget = sti_clamp(p->k - sti_frame_always(&f), 0, sti_frame_candidates(&f));
+    return f;
+}

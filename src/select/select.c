@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * select.c — the one call behind which all methods stand: spreads heads and query blocks over the threads,
+ * joins always-kept and chosen blocks, and packs the result.
+ */
+#include <string.h>
+
+#include "base/util.h"
+#include "kernels/kernels.h"
+#include "select/methods.h"
+
+/* One task: (head, query block), task = head * nbq + block. */
+struct job {
+    const st_attn *a;
+    st_select_params p;
+    const st_keys *keys;
+    st_selection *sel;
+    sti_frame *frame; /* [nbq] */
+    int64_t *offset;        /* [n_task + 1] where the task may write into sel->indices */
+    int64_t *count;         /* [n_task] */
+    sti_work **work;        /* [n_thread] */
+    bool *failed;           /* [n_thread] */
+};
+
+static int64_t choose(sti_work *w, const sti_frame *f, int h, int32_t *kept)
+{
+    int64_t n = sti_frame_candidates(f);
+    if (f->budget == 0)
+        return 0;
+    if (f->budget == n && w->p->mass == 0.0f) {
+        for (int64_t i = 0; i < n; i++)
+            kept[i] = (int32_t)(f->cand_lo + i);
+        return n;
+    }
+    switch (w->p->method) {
+    case ST_SELECT_STREAM:
+    case ST_SELECT_FLAT:
+        return sti_select_stream(w, f, h, kept);
+    case ST_SELECT_SCAN:
+        return sti_select_scan(w, f, h, kept);
+    case ST_SELECT_EXACT:
+        return sti_select_exact(w, f, h, kept);
+    case ST_SELECT_HIP:
+        return sti_select_hip(w, f, h, kept);
+    default:
+        return sti_select_window(w, f, h, kept);
+    }
+}
+
+static void select_task(void *ctx, int64_t task, int thread)
+{
+    struct job *j = ctx;
+    const sti_frame *f = &j->frame[task % j->sel->nbq];
+    int32_t *out = j->sel->indices + j->offset[task];
+    int64_t n_before = f->cand_lo - f->blk_lo, n;
+    for (int64_t i = 0; i < n_before; i++)
+        out[i] = (int32_t)(f->blk_lo + i);
+    n = choose(j->work[thread], f, (int)(task / j->sel->nbq), out + n_before);
+    if (n < 0) {
+        j->failed[thread] = true;
+        n = 0;
+    }
+    n += n_before;
+    for (int64_t b = f->cand_hi; b < f->blk_hi; b++)
+        out[n++] = (int32_t)b;
+    j->count[task] = n;
+}
+
+static bool run(struct job *j, st_pool *pool)
+{
+    sti_pool_run(pool, j->sel->n_head * j->sel->nbq, select_task, j);
+    for (int t = 0; t < st_pool_size(pool); t++)
+        if (j->failed[t])
+            return false;
+    return true;
+}
+
+/* ---- auto: is stream good enough here? -------------------------------------------------------------------- */
+
+/* A head may miss this share of the mass that scan keeps; all heads together this much on average. */
+#define SHORT_HEAD 0.05f
+#define SHORT_MEAN 0.02f
+
+struct check {
+    struct job *job;
+    const int64_t *block; /* query blocks looked at */
+    float *missed;        /* [n_block * n_head] */
+};
+
+static void check_task(void *ctx, int64_t task, int thread)
+{
+    struct check *c = ctx;
+    struct job *j = c->job;
+    sti_work *w = j->work[thread];
+    int h = (int)(task % j->sel->n_head);
+    int64_t qb = c->block[task / j->sel->n_head], own = (int64_t)h * j->sel->nbq + qb;
+    const sti_frame *f = &j->frame[qb];
+    int64_t n_before = f->cand_lo - f->blk_lo, n_after = f->blk_hi - f->cand_hi, n;
+    int32_t *scan = sti_alloc((size_t)f->budget * sizeof *scan);
+    float by_scan, by_stream;
+    c->missed[task] = 0.0f;
+    n = scan != NULL ? sti_select_scan(w, f, h, scan) : -1;
+    if (n < 0) {
+        j->failed[thread] = true;
+    } else {
+        by_scan = sti_scan_share(w, f, h, scan, n);
+        by_stream = sti_scan_share(w, f, h, j->sel->indices + j->offset[own] + n_before,
+                                   j->count[own] - n_before - n_after);
+        c->missed[task] = by_scan - by_stream;
+    }
+    sti_free(scan);
+}
+
+/* Spot check on the last query block (it holds the row that predicts the next token) and on one more. */
+static bool stream_is_short(struct job *j, st_pool *pool)
+{
+    int64_t nbq = j->sel->nbq, block[2] = {nbq - 1, (int64_t)(sti_mix((uint64_t)nbq) % (uint64_t)nbq)};
+    int n_head = j->sel->n_head, n_block = 0;
+    struct check c = {.job = j, .block = block};
+    float sum = 0.0f;
+    bool is_short = false;
+    for (int i = 0; i < 2; i++)
+        if (j->frame[block[i]].budget > 0)
+            block[n_block++] = block[i];
+    c.missed = sti_calloc((size_t)(n_block * n_head) * sizeof *c.missed);
+    if (c.missed == NULL || n_block == 0) {
+        sti_free(c.missed);
+        return false;
+    }
+    sti_pool_run(pool, (int64_t)n_block * n_head, check_task, &c);
+    for (int i = 0; i < n_block * n_head; i++) {
+        is_short = is_short || c.missed[i] > SHORT_HEAD;
+        sum += c.missed[i];
+    }
+    sti_free(c.missed);
+    return is_short || sum > SHORT_MEAN * (float)(n_block * n_head);
+}
+
+static bool run_auto(struct job *j, st_keys *keys, st_pool *pool)
+{
+    j->p.method = keys->scan ? ST_SELECT_SCAN : ST_SELECT_STREAM;
+    if (!run(j, pool))
+        return false;
+    if (!keys->scan && stream_is_short(j, pool)) {
+        keys->scan = true;
+        j->p.method = ST_SELECT_SCAN;
+        if (!run(j, pool))
+            return false;
+    }
+    j->sel->scanned = keys->scan;
+    return true;
+}
+
+/* ---- the call ------------------------------------------------------------------------------------------------ */
+
+static st_selection *selection_new(const st_attn *a, int bq, int bk)
+{
+    st_selection *sel = sti_calloc(sizeof *sel);
+    if (sel == NULL)
+        return NULL;
+    sel->n_head = a->n_head;
+    sel->bq = bq;
+    sel->bk = bk;
+    sel->first_blk = a->first_query / bq;
+    sel->nbq = (a->first_query + a->n_q - 1) / bq - sel->first_blk + 1;
+    sel->nbk = sti_ceil_div(a->n_k, bk);
+    sel->indptr = sti_calloc(((size_t)a->n_head * (size_t)sel->nbq + 1) * sizeof *sel->indptr);
+    if (sel->indptr == NULL) {
+        st_selection_free(sel);
+        return NULL;
+    }
+    return sel;
+}
+
+void st_selection_free(st_selection *sel)
+{
+    if (sel == NULL)
+        return;
+    sti_free(sel->indptr);
+    sti_free(sel->indices);
+    sti_free(sel);
+}
+
+/* Closes the gaps that tasks left in their places. */
+static void pack(st_selection *sel, const int64_t *offset, const int64_t *count)
+{
+    int64_t n = 0, n_task = sel->n_head * sel->nbq;
+    for (int64_t t = 0; t < n_task; t++) {
+        memmove(sel->indices + n, sel->indices + offset[t], (size_t)count[t] * sizeof *sel->indices);
+        sel->indptr[t] = n;
+        n += count[t];
+    }
+    sel->indptr[n_task] = n;
+}
+
+static bool job_alloc(struct job *j, st_pool *pool)
+{
+    int64_t n_task = j->sel->n_head * j->sel->nbq;
+    j->frame = sti_alloc((size_t)j->sel->nbq * sizeof *j->frame);
+    j->offset = sti_alloc((size_t)(n_task + 1) * sizeof *j->offset);
+    j->count = sti_alloc((size_t)n_task * sizeof *j->count);
+    j->work = sti_calloc((size_t)st_pool_size(pool) * sizeof *j->work);
+    j->failed = sti_calloc((size_t)st_pool_size(pool) * sizeof *j->failed);
+    if (!(j->frame && j->offset && j->count && j->work && j->failed))
+        return false;
+    for (int64_t b = 0; b < j->sel->nbq; b++)
+        j->frame[b] = sti_frame_make(j->a, &j->p, j->sel->first_blk + b);
+    j->offset[0] = 0;
+    for (int64_t t = 0; t < n_task; t++) {
+        const sti_frame *f = &j->frame[t % j->sel->nbq];
+        j->offset[t + 1] = j->offset[t] + sti_frame_always(f) + f->budget;
+    }
+    j->sel->indices = sti_alloc((size_t)j->offset[n_task] * sizeof *j->sel->indices);
+    for (int t = 0; t < st_pool_size(pool); t++)
+        if ((j->work[t] = sti_work_new(j->a, &j->p, j->keys)) == NULL)
+            return false;
+    return j->sel->indices != NULL;
+}
+
+static void job_free(struct job *j, st_pool *pool)
+{
+    for (int t = 0; j->work != NULL && t < st_pool_size(pool); t++)
+        sti_work_free(j->work[t]);
+    sti_free(j->frame);
+    sti_free(j->offset);
+    sti_free(j->count);
+    sti_free(j->work);
+    sti_free(j->failed);
+}
+
+static bool needs_keys(st_select_method method)
+{
+    return method != ST_SELECT_EXACT && method != ST_SELECT_WINDOW;
+}
+
+static st_status select_with(const st_attn *a, const st_select_params *p, st_keys *keys,
+                             st_pool *pool, st_selection **sel, st_error *err)
+{
+    struct job j = {.a = a, .p = *p, .keys = keys};
+    bool ok;
+    j.sel = selection_new(a, p->bq, p->bk);
+    ok = j.sel != NULL && job_alloc(&j, pool);
+    if (ok)
+        ok = p->method == ST_SELECT_AUTO ? run_auto(&j, keys, pool) : run(&j, pool);
+    if (ok)
+        pack(j.sel, j.offset, j.count);
+    job_free(&j, pool);
+    if (!ok) {
+        st_selection_free(j.sel);
+        return sti_fail_mem(err, (size_t)a->n_head * (size_t)a->n_q * sizeof(int32_t));
+    }
+    *sel = j.sel;
+    return ST_OK;
+}
+
+static st_status check_call(const st_attn *a, const st_select_params *p, const st_keys *keys,
+                            st_error *err)
+{
+    STI_TRY(st_attn_check(a, err));
+    STI_TRY(st_select_params_check(p, err));
+    if (a->bias != NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "bias is given: a selection cannot follow it");
+    if (keys != NULL && (keys->n_kv_head != a->n_kv_head || keys->d != a->d_k || keys->bk != p->bk))
+        return sti_fail(err, ST_ERR_ARG, -1, "keys were made for %d KV heads, d %d, bk %d; not %d, %d, %d",
+                        keys->n_kv_head, keys->d, keys->bk, a->n_kv_head, a->d_k, p->bk);
+    if (keys != NULL && keys->n_key != a->n_k)
+        return sti_fail(err, ST_ERR_ARG, -1, "keys took in %lld keys, n_k is %lld",
+                        (long long)keys->n_key, (long long)a->n_k);
+    return ST_OK;
+}
+
+st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys, st_pool *pool,
+                    st_selection **sel, st_error *err)
+{
+    st_keys *own = NULL;
+    st_status status = ST_OK;
+    *sel = NULL;
+    STI_TRY(check_call(a, p, keys, err));
+    if (keys == NULL && needs_keys(p->method)) {
+        STI_TRY(st_keys_create(a->n_kv_head, a->d_k, p->bk, &own, err));
+        status = st_keys_append(own, a, pool, err);
+        keys = own;
+    }
+    if (status == ST_OK)
+        status = select_with(a, p, keys, pool, sel, err);
+    st_keys_free(own);
+    return status;
+}
+
+st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st_error *err)
+{
+    st_select_params p = st_select_params_default();
+    *sel = NULL;
+    p.method = ST_SELECT_WINDOW;
+    p.bq = bq;
+    p.bk = bk;
+    p.k = INT64_MAX;
+    return st_select(a, &p, NULL, NULL, sel, err);
+}
