@@ -31,14 +31,21 @@ typedef struct st_attend_out {
     float *mass; /* [nnz of the selection], in the order of its indices */
 } st_attend_out;
 
-/* Attention over `sel` (made for the same `a`). Errors: ST_ERR_ARG (shapes or blocks do not fit, bias
- * given), ST_ERR_MEM. */
+/* Attention over `sel` (made for the same `a`). Errors: ST_ERR_ARG (shapes or blocks do not fit),
+ * ST_ERR_MEM. */
 ST_API st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
                            const st_attend_out *out, st_error *err);
 
-/* Exact attention; handles a->bias. out->mass must be NULL. */
+/* Exact attention. out->mass must be NULL. */
 ST_API st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out,
                                  st_error *err);
+
+/* Exact attention that also tells what it read: *sel gets, for each head and query block, the at most
+ * k_max blocks of most mass (ascending, mass above 0, ties to the lower block), sel->mass the mean exact
+ * mass on each. For layers that are not pruned. *sel is the caller's. */
+ST_API st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int64_t k_max,
+                                          st_pool *pool, const st_attend_out *out,
+                                          st_selection **sel, st_error *err);
 
 /* Exact attention of n_row rows against what the sparse run did there.
  *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q

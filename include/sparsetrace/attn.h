@@ -54,8 +54,8 @@ typedef struct st_attn {
      * gives out = 0, lse = -inf. */
     const int32_t *lo, *hi; /* [n_q] */
 
-    /* Additive bias for exact attention only: s += slope[h] * bias[i][j], F16 [n_q, n_k]; -inf hides
-     * a key. NULL: none. With a bias lo and hi must be NULL, and every key counts as visible unless
+    /* Additive bias, for attention but not for choosing blocks (st_select): s += slope[h] * bias[i][j],
+     * F16 [n_q, n_k]; -inf hides a key. NULL: none. With a bias lo and hi must be NULL, and every key counts as visible unless
      * hidden. slope NULL: 1 for every head. */
     const uint16_t *bias;
     int64_t stride_bias_bytes;

@@ -103,8 +103,8 @@ ST_API void st_keys_free(st_keys *keys);
  * after ST_ERR_MEM the summary is empty. */
 ST_API st_status st_keys_append(st_keys *keys, const st_attn *a, st_pool *pool, st_error *err);
 
-/* Forgets keys from n_tok on (cache rewound). Exemplar weights keep what they have seen. Whole blocks
- * that are cut are rebuilt from the cache at the next append. */
+/* Forgets keys from n_tok on (cache rewound). Where that cuts a whole block, the summary is rebuilt from
+ * the cache at the next append, with the exemplar weights seen so far; 0 forgets those too. */
 ST_API void st_keys_truncate(st_keys *keys, int64_t n_tok);
 
 ST_API int64_t st_keys_count(const st_keys *keys);
@@ -124,13 +124,14 @@ typedef struct st_selection {
     int64_t nbk;       /* key blocks, ceil(n_k / bk)                                         */
     int64_t *indptr;   /* [n_head * nbq + 1]                                                 */
     int32_t *indices;  /* [indptr[n_head * nbq]] ascending key blocks of (head, query block)   */
+    float *mass;       /* [nnz] or NULL; only st_attend_exact_heaviest fills it              */
     bool scanned;      /* method auto fell back to scan                                      */
 } st_selection;
 
 /* Selects for every head and query block of `a`. `keys` must have taken in all of a's keys and rows;
  * NULL builds a temporary one. On success *sel is the caller's (st_selection_free). Any n_q, n_k >= 1,
  * any block sizes; blocks at the ends may be partial. Errors: ST_ERR_ARG, ST_ERR_MEM.
- * a->bias must be NULL. */
+ * A bias is ignored by method window and refused by the others. */
 ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys, st_pool *pool,
                            st_selection **sel, st_error *err);
 

@@ -105,8 +105,6 @@ st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
     struct attend x = {.sel = sel, .out = out};
     bool ok;
     STI_TRY(st_attn_check(a, err));
-    if (a->bias != NULL)
-        return sti_fail(err, ST_ERR_ARG, -1, "bias is given: only exact attention takes one");
     STI_TRY(check_out(a, out, err));
     STI_TRY(check_selection(a, sel, err));
     ok = sti_job_begin(&x.job, a, pool);

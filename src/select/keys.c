@@ -142,12 +142,22 @@ static void forget_all(st_keys *s)
         }
 }
 
+static void forget_weights(st_keys *s)
+{
+    for (int h = 0; h < s->n_kv_head; h++) {
+        memset(s->head[h].w_sum, 0, (size_t)s->d * sizeof(double));
+        s->head[h].w_count = 0;
+    }
+}
+
 void st_keys_truncate(st_keys *s, int64_t n_tok)
 {
     if (n_tok >= s->n_key)
         return;
-    if (sti_max(n_tok, 0) / s->bk - 1 < s->n_leaf) { /* a leaf is cut: rebuild at the next append */
-        forget_all(s);
+    if (n_tok <= 0)
+        forget_weights(s);
+    if (n_tok / s->bk - 1 < s->n_leaf || n_tok < 2 * (int64_t)s->bk) {
+        forget_all(s); /* a leaf is cut: rebuild at the next append */
         s->scan = false;
         return;
     }

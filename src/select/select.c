@@ -178,6 +178,7 @@ void st_selection_free(st_selection *sel)
         return;
     sti_free(sel->indptr);
     sti_free(sel->indices);
+    sti_free(sel->mass);
     sti_free(sel);
 }
 
@@ -258,8 +259,8 @@ static st_status check_call(const st_attn *a, const st_select_params *p, const s
 {
     STI_TRY(st_attn_check(a, err));
     STI_TRY(st_select_params_check(p, err));
-    if (a->bias != NULL)
-        return sti_fail(err, ST_ERR_ARG, -1, "bias is given: a selection cannot follow it");
+    if (a->bias != NULL && p->method != ST_SELECT_WINDOW)
+        return sti_fail(err, ST_ERR_ARG, -1, "bias is given: only method window goes with it");
     if (keys != NULL && (keys->n_kv_head != a->n_kv_head || keys->d != a->d_k || keys->bk != p->bk))
         return sti_fail(err, ST_ERR_ARG, -1, "keys were made for %d KV heads, d %d, bk %d; not %d, %d, %d",
                         keys->n_kv_head, keys->d, keys->bk, a->n_kv_head, a->d_k, p->bk);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * budget_args.c — one budget out of --k, --pruned and --mass.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "budget_args.h"
+
+budget_args budget_args_default(void)
+{
+    st_select_params p = st_select_params_default();
+    return (budget_args){
+        .pruned = -1, .mass = -1, .block_q = p.bq, .block_k = p.bk, .rows = p.rows};
+}
+
+static int parse_k(const char *text, const char *verb, st_select_params *p, st_budget *budget)
+{
+    char *end;
+    long long k = strtoll(text, &end, 10);
+    int64_t least = st_select_min_k(p);
+    *budget = ST_BUDGET_K;
+    if (strcmp(text, "auto") == 0) {
+        *budget = ST_BUDGET_AUTO;
+        return -1;
+    }
+    if (*text == '\0' || *end != '\0' || k < 1 || k > INT32_MAX)
+        return args_complain(verb, "--k: \"%s\" is neither a number of blocks nor auto", text);
+    if (k < least)
+        return args_complain(verb,
+                             "--k is %lld, but %lld blocks are always kept (sink, window, diagonal)", k,
+                             (long long)least);
+    p->k = k;
+    return -1;
+}
+
+int budget_args_apply(const budget_args *b, const char *verb, st_select_params *p, st_budget *budget,
+                      double *pruned)
+{
+    st_error err;
+    *p = st_select_params_default();
+    *budget = ST_BUDGET_AUTO;
+    p->bq = (int)b->block_q;
+    p->bk = (int)b->block_k;
+    p->rows = (int)b->rows;
+    if (b->select != NULL && st_select_method_parse(b->select, &p->method, &err) != ST_OK)
+        return args_complain(verb, "--select: %s", err.message);
+    if (b->pruned >= 0 && b->mass >= 0)
+        return args_complain(verb, "--pruned and --mass are two budgets: give one");
+    if (b->pruned >= 0 && b->k != NULL)
+        return args_complain(verb, "--k and --pruned are two budgets: give one");
+    if (b->pruned >= 0) {
+        *budget = ST_BUDGET_PRUNED;
+        *pruned = b->pruned;
+    }
+    if (b->k != NULL) {
+        int code = parse_k(b->k, verb, p, budget);
+        if (code >= 0)
+            return code;
+    }
+    if (b->mass >= 0) { /* --k is then the most that may be kept */
+        if (b->k != NULL && *budget == ST_BUDGET_AUTO)
+            return args_complain(verb, "--k auto and --mass are two budgets: give one");
+        if (b->k == NULL)
+            p->k = INT32_MAX;
+        p->mass = (float)b->mass;
+        *budget = ST_BUDGET_MASS;
+    }
+    return -1;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * budget_args.h — the options of the budget and the selection, which trace and mask share.
+ */
+#ifndef CLI_BUDGET_ARGS_H
+#define CLI_BUDGET_ARGS_H
+
+#include "args.h"
+#include "sparsetrace/engine.h"
+
+/* As typed; fill with budget_args_default before parsing. */
+typedef struct budget_args {
+    const char *k, *select;
+    double pruned, mass; /* -1: not given */
+    int64_t block_q, block_k, rows;
+} budget_args;
+
+budget_args budget_args_default(void);
+
+/* Rows for a verb's option table; `b` is the budget_args to fill. */
+#define BUDGET_OPTIONS(b)                                                                          \
+    {"--k", "N", ARG_TEXT, &(b).k, 0, 0,                                                             \
+     "key blocks kept per query block, always-kept ones included"},                                \
+        {"--pruned", "SHARE", ARG_REAL, &(b).pruned, 0, 0.999999,                                    \
+         "prune at least this share of the causal pairs, e.g. 0.97"},                              \
+        {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                     \
+         "keep the fewest blocks that hold this share of the mass"},                               \
+        {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                          \
+         "stream (default), auto, scan, flat, exact, hip, window"},                                \
+        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},            \
+        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024, "keys of a key block (16)"},              \
+        {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                            \
+         "rows of a query block that choose for it (16)"}
+
+/* What was typed as budget and settings. `verb` for complaints. -1 to go on, else an exit code. */
+int budget_args_apply(const budget_args *b, const char *verb, st_select_params *select,
+                      st_budget *budget, double *pruned);
+
+#endif

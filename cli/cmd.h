@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd.h — the verbs. Each takes its own argv (argv[0] is the verb) and returns an exit code.
+ */
+#ifndef CLI_CMD_H
+#define CLI_CMD_H
+
+int cmd_trace(int argc, char **argv);
+int cmd_mask(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+
+#endif

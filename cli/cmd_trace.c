@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd_trace.c — sparsetrace trace: the main job.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "budget_args.h"
+#include "cmd.h"
+#include "out.h"
+
+struct trace_args {
+    const char *model, *file, *text, *tokens, *answer, *out;
+    const char *layers, *heads, *rows, *against, *weights, *ctk, *ctv;
+    budget_args budget;
+    int64_t n_thread, cert_rows, seed, ubatch;
+    bool chat, lse, json, quiet, strict, floor, verbose;
+};
+
+static int parse(struct trace_args *a, int argc, char **argv)
+{
+    const arg_option option[] = {
+        {"-m", "MODEL", ARG_TEXT, &a->model, 0, 0, "GGUF file"},
+        {"-f", "FILE", ARG_TEXT, &a->file, 0, 0, "prompt from a file of UTF-8 text"},
+        {"-p", "TEXT", ARG_TEXT, &a->text, 0, 0, "prompt as it stands here"},
+        {"--tokens", "FILE", ARG_TEXT, &a->tokens, 0, 0,
+         "prompt as token ids, one a line (.gz too), used as they are"},
+        {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "write the trace to this file"},
+        {"--chat", NULL, ARG_FLAG, &a->chat, 0, 0,
+         "put the prompt into the model's chat template as a user's message"},
+        {"--answer", "TEXT", ARG_TEXT, &a->answer, 0, 0,
+         "what the assistant's answer begins with (put after the prompt)"},
+        BUDGET_OPTIONS(a->budget),
+        {"--against", "WHAT", ARG_TEXT, &a->against, 0, 0,
+         "what the next token must agree with: dense (an exact run; default up to\n"
+         "16,384 tokens), stable (the run with 2k; default beyond), none"},
+        {"--layers", "LIST", ARG_TEXT, &a->layers, 0, 0, "record only these layers, e.g. 0,5,10-14"},
+        {"--heads", "LIST", ARG_TEXT, &a->heads, 0, 0, "record only these heads of each layer"},
+        {"--rows", "A:B", ARG_TEXT, &a->rows, 0, 0,
+         "record only what these rows (tokens) read; negative from the end, e.g. -64:"},
+        {"--lse", NULL, ARG_FLAG, &a->lse, 0, 0, "record the log-sum-exp of every row"},
+        {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
+         "rows a layer that are certified by exact attention (32)"},
+        {"--seed", "N", ARG_INT, &a->seed, 0, 0, "moves the certified rows (0)"},
+        {"--threads", "N", ARG_INT, &a->n_thread, 1, 512, "default: all processors"},
+        {"--ctk", "TYPE", ARG_TEXT, &a->ctk, 0, 0, "type of the K cache (f16; f32, bf16, q8_0, ...)"},
+        {"--ctv", "TYPE", ARG_TEXT, &a->ctv, 0, 0, "type of the V cache (f16)"},
+        {"--ubatch", "N", ARG_INT, &a->ubatch, 1, 1 << 20, "tokens of a micro-batch (2048)"},
+        {"--weights", "TYPE", ARG_TEXT, &a->weights, 0, 0,
+         "bf16 (default: quantised weights are converted once, into the cache), f32, as-is"},
+        {"--floor", NULL, ARG_FLAG, &a->floor, 0, 0,
+         "measure what two exact attention paths differ by (one more run)"},
+        {"--strict", NULL, ARG_FLAG, &a->strict, 0, 0, "exit 3 if the next token changed"},
+        {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print the report as one JSON object"},
+        {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress bar"},
+        {"--verbose", NULL, ARG_FLAG, &a->verbose, 0, 0, "libllama's own log on stderr"},
+    };
+    const arg_verb verb = {
+        "trace",
+        "-m MODEL (-f FILE | -p TEXT | --tokens FILE) [-o OUT] [options]",
+        "Runs the model over the prompt with block-sparse attention, keeping for each head and\n"
+        "query block the key blocks that carry the mass, and reports how faithful that was.\n"
+        "Without a budget the smallest one is looked for that keeps the next token (--k auto).",
+        option, sizeof option / sizeof *option, 0, 0};
+    const char *word[1];
+    int n_word, code = args_parse(&verb, argc, argv, word, &n_word);
+    int n_prompt = (a->file != NULL) + (a->text != NULL) + (a->tokens != NULL);
+    if (code >= 0)
+        return code;
+    if (a->model == NULL)
+        return args_complain("trace", "which model? -m MODEL");
+    if (n_prompt != 1)
+        return args_complain("trace", "one prompt, please: -f FILE, -p TEXT or --tokens FILE");
+    if (a->tokens != NULL && (a->chat || a->answer != NULL))
+        return args_complain("trace", "--tokens are used as they are: no --chat, no --answer");
+    return -1;
+}
+
+static int parse_against(const char *text, st_against *against)
+{
+    if (text == NULL)
+        return -1;
+    for (int i = ST_AGAINST_DENSE; i <= ST_AGAINST_NONE; i++)
+        if (strcmp(text, st_against_name((st_against)i)) == 0) {
+            *against = (st_against)i;
+            return -1;
+        }
+    return args_complain("trace", "--against: \"%s\" is not dense, stable or none", text);
+}
+
+static int parse_weights(const char *text, st_weights *weights)
+{
+    static const char *const name[] = {"bf16", "f32", "as-is"};
+    for (int i = 0; text != NULL && i < 3; i++)
+        if (strcmp(text, name[i]) == 0) {
+            *weights = (st_weights)i;
+            return -1;
+        }
+    return text == NULL ? -1
+                        : args_complain("trace", "--weights: \"%s\" is not bf16, f32 or as-is", text);
+}
+
+/* Everything that can be wrong without the model. Lists are freed by the caller. */
+static int settings(const struct trace_args *a, st_trace_params *p, st_model_params *mp,
+                    int32_t **layers, int32_t **heads)
+{
+    int code = budget_args_apply(&a->budget, "trace", &p->select, &p->budget, &p->pruned);
+    if (code < 0)
+        code = parse_against(a->against, &p->against);
+    if (code < 0)
+        code = parse_weights(a->weights, &mp->weights);
+    if (code >= 0)
+        return code;
+    if (p->budget == ST_BUDGET_AUTO && p->against == ST_AGAINST_NONE)
+        return args_complain("trace", "--k auto needs something to agree with: not --against none");
+    if (a->floor && p->against != ST_AGAINST_DEFAULT && p->against != ST_AGAINST_DENSE)
+        return args_complain("trace", "--floor compares with a dense run: --against dense");
+    if (a->layers != NULL && !args_numbers(a->layers, layers, &p->record.n_layer))
+        return args_complain("trace", "--layers: \"%s\" is not a list like 0,5,10-14", a->layers);
+    if (a->heads != NULL && !args_numbers(a->heads, heads, &p->record.n_head))
+        return args_complain("trace", "--heads: \"%s\" is not a list like 0,5,10-14", a->heads);
+    p->record.layer = *layers;
+    p->record.head = *heads;
+    p->record.lse = a->lse;
+    p->cert_rows = (int)a->cert_rows;
+    p->seed = (uint64_t)a->seed;
+    p->measure_floor = a->floor;
+    if (a->floor)
+        p->against = ST_AGAINST_DENSE;
+    p->run.n_ubatch = (int)a->ubatch;
+    p->run.type_k = a->ctk != NULL ? a->ctk : p->run.type_k;
+    p->run.type_v = a->ctv != NULL ? a->ctv : p->run.type_v;
+    mp->n_thread = (int)a->n_thread;
+    mp->verbose = a->verbose;
+    return -1;
+}
+
+/* ---- the prompt ---------------------------------------------------------------------------------------------- */
+
+/* The whole file into memory (free()). */
+static char *read_file(const char *path, int64_t *n, st_error *err)
+{
+    FILE *f = fopen(path, "rb");
+    char *buf = NULL;
+    int64_t cap = 0;
+    *n = 0;
+    for (size_t got = 1; f != NULL && got > 0; *n += (int64_t)got) {
+        if (cap - *n < 65536) {
+            cap = 2 * cap + 65536;
+            buf = realloc(buf, (size_t)cap);
+            if (buf == NULL)
+                abort();
+        }
+        got = fread(buf + *n, 1, (size_t)(cap - *n), f);
+    }
+    if (f == NULL || ferror(f)) {
+        *err = (st_error){.status = ST_ERR_IO, .position = -1};
+        snprintf(err->message, sizeof err->message, "cannot read %s: %s", path, strerror(errno));
+        free(buf);
+        buf = NULL;
+    }
+    if (f != NULL)
+        fclose(f);
+    return buf;
+}
+
+/* text + what the answer begins with (free()) */
+static char *with_answer(const char *text, int64_t *n, const char *answer)
+{
+    size_t extra = answer != NULL ? strlen(answer) : 0;
+    char *both = malloc((size_t)*n + extra + 1);
+    if (both == NULL)
+        abort();
+    memcpy(both, text, (size_t)*n);
+    memcpy(both + *n, answer != NULL ? answer : "", extra);
+    *n += (int64_t)extra;
+    return both;
+}
+
+static st_status tokens_of_text(const struct trace_args *a, const st_model *model, int32_t **token,
+                                int64_t *n_tok, st_error *err)
+{
+    int64_t n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
+    char *own = a->file != NULL ? read_file(a->file, &n, err) : NULL, *chat = NULL, *all;
+    const char *text = a->file != NULL ? own : a->text;
+    st_status status = text != NULL ? ST_OK : ST_ERR_IO;
+    if (status == ST_OK && a->chat)
+        status = st_model_chat(model, text, n, &chat, &n, err);
+    if (status == ST_OK) {
+        all = with_answer(chat != NULL ? chat : text, &n, a->answer);
+        status = st_model_tokenize(model, all, n, true, token, n_tok, err);
+        free(all);
+    }
+    st_text_free(chat);
+    free(own);
+    return status;
+}
+
+/* ---- the report ------------------------------------------------------------------------------------------------ */
+
+/* A token as the user would type it, in quotes. */
+static const char *shown(const st_model *m, int32_t id, char buf[64])
+{
+    char raw[48];
+    int n = st_model_piece(m, id, raw, sizeof raw), len = 1;
+    buf[0] = '"';
+    for (int i = 0; i < n && i < (int)sizeof raw && len < 58; i++) {
+        if (raw[i] == '\n') {
+            buf[len++] = '\\';
+            buf[len++] = 'n';
+        } else {
+            buf[len++] = (unsigned char)raw[i] < 0x20 || raw[i] == 0x7f ? '.' : raw[i];
+        }
+    }
+    buf[len++] = '"';
+    buf[len] = '\0';
+    return buf;
+}
+
+static void print_agreement(const st_model *m, const st_trace_report *r)
+{
+    char a[64], b[64];
+    const char *other = r->against == ST_AGAINST_DENSE ? "dense" : "with 2k";
+    if (r->against == ST_AGAINST_NONE) {
+        out_row("next token", "%s %.1f %% (compared with nothing)", shown(m, r->next.top_b, b),
+                100 * r->next.p_b);
+        return;
+    }
+    out_row("next token", "%s: %s %s %.1f %%, sparse %s %.1f %%",
+            r->next.top_a == r->next.top_b ? "kept"
+            : r->agree                     ? "within the noise floor"
+                                           : "CHANGED",
+            other, shown(m, r->next.top_a, a), 100 * r->next.p_a, shown(m, r->next.top_b, b),
+            100 * r->next.p_b);
+    out_row("", "KL %.3g nats, margin of the top token %.2f (noise floor %s: KL %.1g, margin %.2g)",
+            r->next.kl, r->next.margin_a, r->floor_measured ? "measured" : "assumed", r->floor_kl,
+            r->floor_margin);
+    out_row("", "last %d positions: %d of %d next tokens the same, mean KL %.3g", r->next.n_compared,
+            r->next.n_same, r->next.n_compared, r->next.kl_mean);
+}
+
+static void print_certificate(const st_trace_report *r)
+{
+    if (!r->has_cert) {
+        out_row("recall", "not certified");
+        return;
+    }
+    out_row("recall", "%.1f %% of the exact mass kept, 95 %% interval %.1f..%.1f (certificate: %lld rows a layer)",
+            100 * r->cert.recall_mean, 100 * r->cert.recall_ci95[0], 100 * r->cert.recall_ci95[1],
+            (long long)r->cert.n_row);
+    out_row("", "5th percentile %.1f %%, worst head %.1f %% (layer %d, head %d), output error %.1f %%",
+            100 * r->cert.recall_p5, 100 * r->cert.recall_worst, r->cert.worst_layer,
+            r->cert.worst_head, 100 * r->cert.err_mean);
+}
+
+static void print_report(const st_model *m, const st_trace_report *r, const char *out)
+{
+    st_model_info info;
+    char a[32], b[32], c[32];
+    st_model_get_info(m, &info);
+    printf("%s\n", r->faithful ? "faithful: next token kept, recall certified"
+                   : r->against == ST_AGAINST_NONE ? "next token not compared"
+                   : r->agree                      ? "next token kept, recall not certified"
+                                                   : "NOT FAITHFUL: the next token changed");
+    out_row("model", "%s (%s, %s weights)", info.name, info.arch, info.weights);
+    out_row("tokens", "%s", out_count(a, r->n_tok));
+    if (r->n_exact_layer > 0)
+        out_row("layers x heads", "%d x %d, of which %d layers attend exactly (sliding window)",
+                r->n_layer, r->n_head, r->n_exact_layer);
+    else
+        out_row("layers x heads", "%d x %d", r->n_layer, r->n_head);
+    out_row("k", "%lld key blocks of %d tokens per query block of %d (select: %s%s)", (long long)r->k,
+            r->block_k, r->block_q, st_select_method_name(r->select),
+            r->scanned ? ", fell back to scan" : "");
+    out_row("kept", "%s of %s causal token pairs%s", out_count(a, r->kept_pairs),
+            out_count(b, r->causal_pairs), r->n_exact_layer > 0 ? " (of the other layers)" : "");
+    out_row("pruned", "%.2f %% of the causal pairs", 100 * r->pruned_fraction);
+    print_agreement(m, r);
+    print_certificate(r);
+    out_row("seconds", "%.1f in all, %d runs: dense %.1f, search %.1f, recorded %.1f", r->seconds_total,
+            r->n_run, r->seconds_dense, r->seconds_search, r->seconds_final);
+    out_row("", "(recorded run: keys %.2f, select %.2f, attend %.2f, certify %.2f)", r->seconds_keys,
+            r->seconds_select, r->seconds_attend, r->seconds_certify);
+    out_row("peak memory", "%s", out_bytes(c, r->peak_rss_bytes));
+    if (out != NULL)
+        out_row("trace", "%s, %s", out, out_bytes(c, r->trace_bytes));
+}
+
+static int finish(const struct trace_args *a, const st_model *m, const st_trace_report *r)
+{
+    st_error err;
+    char *json;
+    if (a->json) {
+        if (st_trace_report_json(m, r, &json, &err) != ST_OK)
+            return out_failed(&err);
+        printf("%s\n", json);
+        st_text_free(json);
+    } else {
+        print_report(m, r, a->out);
+        if (a->out != NULL)
+            printf("\nwhat was read: sparsetrace info %s\n", a->out);
+    }
+    return a->strict && r->against != ST_AGAINST_NONE && !r->agree ? EXIT_CHANGED : EXIT_OK;
+}
+
+static int failed(const struct trace_args *a, const st_error *err)
+{
+    char part[4096];
+    FILE *f;
+    out_failed(err);
+    if (a->out == NULL)
+        return EXIT_FAILED;
+    snprintf(part, sizeof part, "%s.part", a->out);
+    f = fopen(part, "rb");
+    if (f != NULL) {
+        fclose(f);
+        fprintf(stderr, "sparsetrace: what was recorded is in %s; "
+                        "sparsetrace check %s --salvage OUT makes a trace of it\n",
+                part, part);
+    }
+    return EXIT_FAILED;
+}
+
+static int run(const struct trace_args *a, st_trace_params *p, st_model_params *mp)
+{
+    out_bar bar = {.quiet = a->quiet};
+    st_model *model;
+    int32_t *token = NULL;
+    int64_t n_tok = 0;
+    st_trace_report report;
+    st_model_info info;
+    st_error err = {.status = ST_OK};
+    st_status status;
+    int code = EXIT_FAILED;
+    mp->progress = p->run.progress = (st_progress){out_progress, &bar};
+    out_catch_interrupt();
+    status = st_model_open(a->model, mp, &model, &err);
+    if (status == ST_OK)
+        status = a->tokens != NULL ? st_model_read_tokens(model, a->tokens, &token, &n_tok, &err)
+                                   : tokens_of_text(a, model, &token, &n_tok, &err);
+    if (status == ST_OK && a->rows != NULL &&
+        !args_span(a->rows, n_tok, &p->record.row_begin, &p->record.row_end)) {
+        code = args_complain("trace", "--rows: \"%s\" is no span within %lld tokens", a->rows,
+                             (long long)n_tok);
+        goto done;
+    }
+    if (status == ST_OK) {
+        st_model_get_info(model, &info);
+        if (n_tok > info.n_ctx_train)
+            fprintf(stderr, "sparsetrace: note: %lld tokens, but the model was trained on %d\n",
+                    (long long)n_tok, info.n_ctx_train);
+        status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
+    }
+    out_progress_end(&bar);
+    code = status == ST_OK ? finish(a, model, &report) : failed(a, &err);
+done:
+    st_tokens_free(token);
+    st_model_free(model);
+    return code;
+}
+
+int cmd_trace(int argc, char **argv)
+{
+    struct trace_args a = {.budget = budget_args_default(), .cert_rows = 32};
+    st_trace_params p = st_trace_params_default();
+    st_model_params mp = st_model_params_default();
+    int32_t *layers = NULL, *heads = NULL;
+    int code = parse(&a, argc, argv);
+    if (code < 0)
+        code = settings(&a, &p, &mp, &layers, &heads);
+    if (code < 0)
+        code = run(&a, &p, &mp);
+    free(layers);
+    free(heads);
+    return code;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * run.c — one token sequence and passes over it, micro-batch by micro-batch.
+ */
+#include <ggml-cpu.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "engine/engine_int.h"
+
+/* The mask has n_ubatch x n_ctx F16 values: the one thing in libllama that is not linear in the sequence.
+ * Above this length shorter micro-batches keep it small. */
+#define LONG_TOK 65536
+
+struct st_run {
+    st_model *model;
+    struct llama_context *ctx;
+    struct ggml_threadpool *threads;
+    int32_t *token;
+    int64_t n_tok;
+    int n_ubatch, n_last;
+    float *logits;
+    st_progress progress;
+    const char *what;
+    int64_t done;
+    bool stop;
+};
+
+st_run_params st_run_params_default(void)
+{
+    return (st_run_params){.type_k = "f16", .type_v = "f16", .n_last = 32};
+}
+
+int64_t sti_run_n_tok(const st_run *run)
+{
+    return run->n_tok;
+}
+
+static st_status parse_type(const char *name, const char *option, enum ggml_type *type, st_error *err)
+{
+    for (int t = 0; t < GGML_TYPE_COUNT; t++)
+        if (ggml_type_name((enum ggml_type)t) != NULL &&
+            strcasecmp(ggml_type_name((enum ggml_type)t), name) == 0 &&
+            (t == GGML_TYPE_F32 || ggml_get_type_traits((enum ggml_type)t)->to_float != NULL)) {
+            *type = (enum ggml_type)t;
+            return ST_OK;
+        }
+    return sti_fail(err, ST_ERR_ARG, -1, "%s: no cache type \"%.20s\" (f32, f16, bf16, q8_0, ...)", option,
+                    name);
+}
+
+static bool report_progress(st_run *r)
+{
+    if (!r->stop && r->progress.fn != NULL &&
+        !r->progress.fn(r->progress.ctx, r->what, r->done, r->n_tok))
+        r->stop = true;
+    return !r->stop;
+}
+
+static bool abort_wanted(void *ctx)
+{
+    return !report_progress(ctx);
+}
+
+static int choose_ubatch(int64_t n_tok, int wish)
+{
+    int64_t n = wish > 0 ? wish : n_tok > LONG_TOK ? 512 : 2048;
+    return (int)sti_min(n, sti_round_up(n_tok, 32));
+}
+
+static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
+{
+    struct llama_context_params cp = llama_context_default_params();
+    struct ggml_threadpool_params tp = ggml_threadpool_params_default(r->model->n_thread);
+    st_ggml_params gp = st_ggml_params_default();
+    STI_TRY(parse_type(p->type_k, "K cache", &cp.type_k, err));
+    STI_TRY(parse_type(p->type_v, "V cache", &cp.type_v, err));
+    gp.enabled = !p->stock_attention;
+    STI_TRY(st_ggml_configure(&gp, NULL, err));
+    r->n_ubatch = choose_ubatch(r->n_tok, p->n_ubatch);
+    cp.n_ctx = (uint32_t)sti_round_up(r->n_tok, 256);
+    cp.n_batch = cp.n_ubatch = (uint32_t)r->n_ubatch;
+    cp.n_outputs_max = (uint32_t)r->n_last;
+    cp.n_seq_max = 1;
+    cp.n_threads = cp.n_threads_batch = r->model->n_thread;
+    cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    cp.swa_full = true; /* cells are positions in every layer */
+    cp.offload_kqv = false;
+    cp.op_offload = false;
+    cp.abort_callback = abort_wanted;
+    cp.abort_callback_data = r;
+    cp.no_perf = true;
+    r->ctx = llama_init_from_model(r->model->llama, cp);
+    if (r->ctx == NULL)
+        return sti_fail(err, ST_ERR_MODEL, -1, "libllama cannot make a context of %lld tokens: %s",
+                        (long long)r->n_tok, sti_llama_error("is there enough memory?"));
+    tp.poll = 0; /* our own threads want the cores while these wait */
+    r->threads = ggml_threadpool_new(&tp);
+    if (r->threads != NULL)
+        llama_attach_threadpool(r->ctx, r->threads, r->threads);
+    return ST_OK;
+}
+
+st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok, const st_run_params *p,
+                        st_run **run, st_error *err)
+{
+    st_run *r;
+    st_status status;
+    *run = NULL;
+    if (n_tok < 1 || n_tok > INT32_MAX / 2 || p->n_last < 1 || p->n_last > 4096 || p->n_ubatch < 0)
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "n_tok is %lld, n_last %d, n_ubatch %d; must be 1..%d, 1..4096, >= 0",
+                        (long long)n_tok, p->n_last, p->n_ubatch, INT32_MAX / 2);
+    for (int64_t i = 0; i < n_tok; i++)
+        if (token[i] < 0 || token[i] >= model->info.n_vocab)
+            return sti_fail(err, ST_ERR_ARG, i, "token %lld is %d, the model has ids below %d",
+                            (long long)i, token[i], model->info.n_vocab);
+    r = sti_calloc(sizeof *r);
+    if (r == NULL)
+        return sti_fail_mem(err, sizeof *r);
+    r->model = model;
+    r->n_tok = n_tok;
+    r->n_last = (int)sti_min(p->n_last, n_tok);
+    r->progress = p->progress;
+    r->what = "preparing";
+    r->token = sti_alloc((size_t)n_tok * sizeof *r->token);
+    r->logits = sti_alloc((size_t)r->n_last * (size_t)model->info.n_vocab * sizeof *r->logits);
+    if (r->token == NULL || r->logits == NULL) {
+        status = sti_fail_mem(err, (size_t)r->n_last * (size_t)model->info.n_vocab * 4);
+    } else {
+        memcpy(r->token, token, (size_t)n_tok * sizeof *token);
+        status = make_context(r, p, err);
+    }
+    if (status != ST_OK) {
+        st_run_free(r);
+        return status;
+    }
+    *run = r;
+    return ST_OK;
+}
+
+void st_run_free(st_run *r)
+{
+    if (r == NULL)
+        return;
+    if (r->ctx != NULL) {
+        llama_detach_threadpool(r->ctx);
+        llama_free(r->ctx);
+    }
+    if (r->threads != NULL)
+        ggml_threadpool_free(r->threads);
+    sti_free(r->token);
+    sti_free(r->logits);
+    sti_free(r);
+}
+
+/* One micro-batch [begin, begin + n). */
+static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int64_t n, st_error *err)
+{
+    int code;
+    batch->n_tokens = (int32_t)n;
+    for (int64_t i = 0; i < n; i++) {
+        batch->token[i] = r->token[begin + i];
+        batch->pos[i] = (llama_pos)(begin + i);
+        batch->n_seq_id[i] = 1;
+        batch->seq_id[i][0] = 0;
+        batch->logits[i] = begin + i >= r->n_tok - r->n_last;
+    }
+    code = llama_decode(r->ctx, *batch);
+    if (code == 0) {
+        for (int64_t i = sti_max(r->n_tok - r->n_last - begin, 0); i < n; i++)
+            memcpy(r->logits + (begin + i - (r->n_tok - r->n_last)) * r->model->info.n_vocab,
+                   llama_get_logits_ith(r->ctx, (int32_t)i),
+                   (size_t)r->model->info.n_vocab * sizeof *r->logits);
+        return ST_OK;
+    }
+    if (st_ggml_take_error(err) != ST_OK)
+        return err != NULL ? err->status : ST_ERR_MODEL;
+    if (r->stop)
+        return sti_fail(err, ST_ERR_CANCELLED, begin, "stopped at token %lld of %lld", (long long)begin,
+                        (long long)r->n_tok);
+    return sti_fail(err, ST_ERR_MODEL, begin, "libllama failed at token %lld (code %d): %s",
+                    (long long)begin, code, sti_llama_error("no reason given"));
+}
+
+st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, const char *what,
+                      st_pass *pass, st_error *err)
+{
+    struct llama_batch batch = llama_batch_init(r->n_ubatch, 0, 1);
+    int64_t start = llama_time_us();
+    st_error mine = {.status = ST_OK};
+    st_status status = st_ggml_configure(p, sink, err);
+    st_ggml_take_error(NULL);
+    st_ggml_take_stats(&pass->stats);
+    llama_memory_clear(llama_get_memory(r->ctx), false);
+    r->what = what;
+    r->done = 0;
+    for (int64_t begin = 0; status == ST_OK && begin < r->n_tok; begin += r->n_ubatch) {
+        r->done = begin;
+        if (!report_progress(r))
+            status = sti_fail(&mine, ST_ERR_CANCELLED, begin, "stopped at token %lld of %lld",
+                              (long long)begin, (long long)r->n_tok);
+        else
+            status = decode(r, &batch, begin, sti_min(r->n_ubatch, r->n_tok - begin), &mine);
+        if (status != ST_OK && err != NULL)
+            *err = mine;
+    }
+    if (status == ST_OK) {
+        r->done = r->n_tok;
+        report_progress(r);
+    }
+    llama_batch_free(batch);
+    pass->seconds = (double)(llama_time_us() - start) * 1e-6;
+    pass->n_last = r->n_last;
+    pass->n_vocab = r->model->info.n_vocab;
+    pass->logits = r->logits;
+    st_ggml_take_stats(&pass->stats);
+    return status;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tally.h — a sink that counts token pairs and gathers the certificate's samples, layer by layer, and
+ * hands every chunk on to a trace writer if there is one.
+ */
+#ifndef STI_TALLY_H
+#define STI_TALLY_H
+
+#include "sparsetrace/ggml.h"
+
+typedef struct sti_tally_layer {
+    int layer;
+    int n_head;
+    bool pruned; /* at least one of its micro-batches ran over a selection */
+    int64_t kept_pairs, visible_pairs;
+    float *recall, *err; /* [n_row, n_head], as they come */
+    int64_t *row;        /* [n_row] */
+    int64_t n_row, cap_recall, cap_err, cap_row;
+} sti_tally_layer;
+
+typedef struct sti_tally {
+    sti_tally_layer *layer;
+    int64_t n_layer, cap_layer;
+    st_trace_writer *writer; /* not owned; NULL: none */
+    bool scanned;
+} sti_tally;
+
+st_sink sti_tally_sink(sti_tally *t);
+void sti_tally_free(sti_tally *t);
+
+/* Sums over the pruned layers; n_exact: layers that were never pruned. */
+void sti_tally_pairs(const sti_tally *t, int64_t *kept, int64_t *visible, int *n_exact);
+
+/* The certificate of the samples. *has: there were any. */
+st_status sti_tally_certificate(const sti_tally *t, int64_t n_tok, bool *has, st_certificate *cert,
+                                st_error *err);
+
+#endif

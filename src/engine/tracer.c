@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tracer.c — the main job from end to end: dense run, budget, recorded run, comparison, certificate, file.
+ */
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/util.h"
+#include "engine/tally.h"
+#include "engine/tracer.h"
+
+#define DENSE_MAX_TOK 16384 /* up to here the default comparison is with a dense run */
+
+st_trace_params st_trace_params_default(void)
+{
+    return (st_trace_params){
+        .select = st_select_params_default(), .cert_rows = 32, .run = st_run_params_default()};
+}
+
+const char *st_against_name(st_against against)
+{
+    static const char *const name[] = {"default", "dense", "stable", "none"};
+    return (unsigned)against < sizeof name / sizeof *name ? name[against] : "unknown";
+}
+
+st_status sti_tracer_pass(sti_tracer *t, int64_t k, const st_sink *sink, const char *what,
+                          st_pass *pass, st_error *err)
+{
+    t->ggml.select.k = k;
+    t->report->n_run++;
+    return st_run_pass(t->run, &t->ggml, sink, what, pass, err);
+}
+
+st_status sti_tracer_keep(sti_tracer *t, const st_pass *pass, st_error *err)
+{
+    size_t bytes = (size_t)pass->n_last * (size_t)pass->n_vocab * sizeof(float);
+    if (t->reference == NULL)
+        t->reference = sti_alloc(bytes);
+    if (t->reference == NULL)
+        return sti_fail_mem(err, bytes);
+    memcpy(t->reference, pass->logits, bytes);
+    return ST_OK;
+}
+
+bool sti_tracer_agrees(const sti_tracer *t, const st_agreement *next)
+{
+    return next->top_a == next->top_b || next->margin_a < t->report->floor_margin;
+}
+
+/* ---- the floor: what two exact paths differ by ------------------------------------------------------------- */
+
+/* Measured on short prompts (docs/method/fidelity.md); a logit moves by about sqrt(2 KL) nats. */
+static void assume_floor(sti_tracer *t)
+{
+    const char *weights = t->model->info.weights;
+    double kl = strstr(weights, "F32") != NULL ? 1e-5 : strstr(weights, "F16") != NULL ? 1e-3 : 1e-2;
+    t->report->floor_kl = kl;
+    t->report->floor_margin = 2.0 * sqrt(kl);
+}
+
+/* Runs ggml's own attention and keeps its predictions as the reference until the dense run has come. */
+static st_status stock_run(sti_tracer *t, const int32_t *token, int64_t n_tok, st_error *err)
+{
+    st_run_params rp = t->p->run;
+    st_run *run;
+    st_pass pass;
+    st_status status;
+    rp.stock_attention = true;
+    STI_TRY(st_run_create(t->model, token, n_tok, &rp, &run, err));
+    t->report->n_run++;
+    status = st_run_pass(run, &t->ggml, NULL, "stock attention", &pass, err);
+    if (status == ST_OK)
+        status = sti_tracer_keep(t, &pass, err);
+    st_run_free(run);
+    return status;
+}
+
+static void measure_floor(sti_tracer *t, const st_pass *dense)
+{
+    st_agreement there, back;
+    st_compare(t->reference, dense->logits, dense->n_last, dense->n_vocab, &there);
+    st_compare(dense->logits, t->reference, dense->n_last, dense->n_vocab, &back);
+    t->report->floor_kl = there.kl;
+    t->report->floor_margin = there.top_a == there.top_b ? fabs(there.margin_a - back.margin_a)
+                                                         : there.margin_a + back.margin_a;
+    t->report->floor_measured = true;
+}
+
+static st_status dense_run(sti_tracer *t, st_error *err)
+{
+    st_pass pass;
+    t->ggml.exact = true;
+    STI_TRY(sti_tracer_pass(t, t->ggml.select.k, NULL, "dense run", &pass, err));
+    t->ggml.exact = false;
+    t->report->seconds_dense = pass.seconds;
+    if (t->p->measure_floor)
+        measure_floor(t, &pass);
+    return sti_tracer_keep(t, &pass, err);
+}
+
+/* ---- the recorded run ------------------------------------------------------------------------------------------ */
+
+static st_status write_tokens(st_trace_writer *w, const st_model *m, const int32_t *token,
+                              int64_t n_tok, st_error *err)
+{
+    int64_t *ptr = sti_alloc((size_t)(n_tok + 1) * sizeof *ptr), cap = 0, n = 0;
+    char *text = NULL;
+    st_status status = ptr != NULL ? ST_OK : sti_fail_mem(err, (size_t)(n_tok + 1) * sizeof *ptr);
+    for (int64_t i = 0; status == ST_OK && i < n_tok; i++) {
+        char piece[256];
+        int len = st_model_piece(m, token[i], piece, sizeof piece);
+        ptr[i] = n;
+        if (!sti_grow((void **)&text, &cap, n + len + 1, 1)) {
+            status = sti_fail_mem(err, (size_t)(n + len + 1));
+        } else {
+            if (len <= (int)sizeof piece)
+                memcpy(text + n, piece, (size_t)len);
+            else
+                st_model_piece(m, token[i], text + n, len);
+            n += len;
+        }
+    }
+    if (status == ST_OK) {
+        ptr[n_tok] = n;
+        status = st_trace_writer_tokens(w, token, ptr, text != NULL ? text : "", err);
+    }
+    sti_free(ptr);
+    sti_free(text);
+    return status;
+}
+
+static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pass)
+{
+    st_trace_report *r = t->report;
+    r->k = t->ggml.select.k;
+    r->scanned = tally->scanned;
+    r->seconds_final = pass->seconds;
+    r->seconds_select = (double)pass->stats.select_ns * 1e-9;
+    r->seconds_attend = (double)pass->stats.attend_ns * 1e-9;
+    r->seconds_certify = (double)pass->stats.certify_ns * 1e-9;
+    r->seconds_keys = (double)pass->stats.keys_ns * 1e-9;
+    sti_tally_pairs(tally, &r->kept_pairs, &r->causal_pairs, &r->n_exact_layer);
+    r->pruned_fraction =
+        r->causal_pairs > 0 ? 1.0 - (double)r->kept_pairs / (double)r->causal_pairs : 0.0;
+    if (t->reference != NULL) {
+        st_compare(t->reference, pass->logits, pass->n_last, pass->n_vocab, &r->next);
+        r->agree = sti_tracer_agrees(t, &r->next);
+    } else {
+        st_compare(pass->logits, pass->logits, pass->n_last, pass->n_vocab, &r->next);
+    }
+    r->faithful = t->reference != NULL && r->agree && r->has_cert;
+}
+
+static double since(int64_t start)
+{
+    return (double)(llama_time_us() - start) * 1e-6;
+}
+
+static void fill_resources(st_trace_report *r, int64_t start)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    r->peak_rss_bytes = (int64_t)usage.ru_maxrss * 1024;
+    r->seconds_total = since(start);
+}
+
+static st_status write_documents(sti_tracer *t, st_trace_writer *w, const int32_t *token,
+                                 int64_t n_tok, st_error *err)
+{
+    char *recipe = sti_recipe_json(t->model, token, n_tok, t->p, t->report->k), *result = NULL;
+    st_status status = recipe != NULL ? st_trace_writer_json(w, "recipe", recipe, err)
+                                      : sti_fail_mem(err, 4096);
+    if (status == ST_OK)
+        status = st_trace_report_json(t->model, t->report, &result, err);
+    if (status == ST_OK)
+        status = st_trace_writer_json(w, "result", result, err);
+    sti_free(recipe);
+    st_text_free(result);
+    return status;
+}
+
+static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int32_t *token,
+                              int64_t n_tok, int64_t start, st_error *err)
+{
+    sti_tally tally = {.writer = writer};
+    st_sink sink = sti_tally_sink(&tally);
+    st_trace_report *r = t->report;
+    st_pass pass;
+    st_status status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
+    if (status == ST_OK)
+        status = sti_tally_certificate(&tally, n_tok, &r->has_cert, &r->cert, err);
+    if (status == ST_OK) {
+        fill_report(t, &tally, &pass);
+        fill_resources(r, start);
+    }
+    sti_tally_free(&tally);
+    if (status == ST_OK && writer != NULL)
+        status = write_documents(t, writer, token, n_tok, err);
+    if (status == ST_OK && writer != NULL)
+        status = st_trace_writer_finish(writer, &r->trace_bytes, err);
+    fill_resources(r, start);
+    return status;
+}
+
+/* ---- the call ------------------------------------------------------------------------------------------------------- */
+
+static void begin_report(sti_tracer *t, int64_t n_tok)
+{
+    st_trace_report *r = t->report;
+    *r = (st_trace_report){.n_tok = n_tok,
+                           .n_layer = t->model->info.n_layer,
+                           .n_head = t->model->info.n_head,
+                           .block_q = t->p->select.bq,
+                           .block_k = t->p->select.bk,
+                           .select = t->p->select.method,
+                           .budget = t->p->budget,
+                           .against = t->p->against};
+    if (r->against == ST_AGAINST_DEFAULT)
+        r->against = n_tok <= DENSE_MAX_TOK ? ST_AGAINST_DENSE : ST_AGAINST_STABLE;
+    t->ggml = st_ggml_params_default();
+    t->ggml.select = t->p->select;
+    t->ggml.exact_below = t->model->info.n_swa;
+    t->ggml.n_tok = n_tok;
+    t->ggml.cert_rows = t->p->cert_rows;
+    t->ggml.seed = t->p->seed;
+    t->ggml.lse = t->p->record.lse;
+    assume_floor(t);
+}
+
+/* Everything before the recorded run. */
+static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_error *err)
+{
+    st_trace_report *r = t->report;
+    int64_t search;
+    if (t->p->measure_floor && r->against != ST_AGAINST_DENSE)
+        return sti_fail(err, ST_ERR_ARG, -1, "measuring the floor needs a dense run to compare with");
+    if (t->p->measure_floor)
+        STI_TRY(stock_run(t, token, n_tok, err));
+    STI_TRY(st_run_create(t->model, token, n_tok, &t->p->run, &t->run, err));
+    if (r->against == ST_AGAINST_DENSE)
+        STI_TRY(dense_run(t, err));
+    search = llama_time_us();
+    STI_TRY(sti_find_budget(t, err));
+    r->seconds_search = since(search);
+    return ST_OK;
+}
+
+st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok, const st_trace_params *p,
+                         const char *path, st_trace_report *report, st_error *err)
+{
+    sti_tracer t = {.model = model, .p = p, .report = report};
+    int64_t start = llama_time_us();
+    st_trace_writer *writer = NULL; /* made first: a path that cannot be written shows at once */
+    bool recording = false;
+    st_status status = st_select_params_check(&p->select, err);
+    begin_report(&t, n_tok);
+    if (status == ST_OK && path != NULL)
+        status = st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record, &writer,
+                                        err);
+    if (status == ST_OK && writer != NULL)
+        status = write_tokens(writer, model, token, n_tok, err);
+    if (status == ST_OK)
+        status = prepare(&t, token, n_tok, err);
+    if (status == ST_OK) {
+        recording = true;
+        status = recorded_run(&t, writer, token, n_tok, start, err);
+    }
+    st_trace_writer_free(writer, recording);
+    st_run_free(t.run);
+    sti_free(t.reference);
+    return status;
+}

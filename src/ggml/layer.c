@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * layer.c — the path of a micro-batch through one layer.
+ */
+#include <string.h>
+
+#include "base/attn_rows.h"
+#include "base/util.h"
+#include "ggml/layer.h"
+
+#define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
+
+sti_layer *sti_layers_get(sti_layers *all, int layer, const void *cache)
+{
+    for (int64_t i = 0; i < all->n; i++)
+        if (all->item[i].layer == layer && all->item[i].cache == cache)
+            return &all->item[i];
+    if (!sti_grow((void **)&all->item, &all->cap, all->n + 1, sizeof *all->item))
+        return NULL;
+    all->item[all->n] = (sti_layer){.layer = layer, .cache = cache};
+    return &all->item[all->n++];
+}
+
+void sti_layers_free(sti_layers *all)
+{
+    for (int64_t i = 0; i < all->n; i++)
+        if (all->item[i].keys != NULL) {
+            sti_stats_keys_bytes(-(int64_t)st_keys_bytes(all->item[i].keys));
+            st_keys_free(all->item[i].keys);
+        }
+    sti_free(all->item);
+}
+
+/* Adds the time since *since to *ns and moves *since on. */
+static void lap(int64_t *since, int64_t *ns)
+{
+    int64_t now = sti_now_ns();
+    *ns += now - *since;
+    *since = now;
+}
+
+/* Brings the summary up to date with the cache. */
+static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings *s, st_pool *pool,
+                             st_ggml_stats *stats, st_error *err)
+{
+    int64_t before = 0;
+    if (l->keys != NULL)
+        before = (int64_t)st_keys_bytes(l->keys);
+    else
+        STI_TRY(st_keys_create(a->n_kv_head, a->d_k, s->p.select.bk, &l->keys, err));
+    st_keys_truncate(l->keys, a->first_query);
+    if (!st_keys_match(l->keys, a, MATCH_SAMPLES, l->n_call++)) {
+        st_keys_truncate(l->keys, 0);
+        stats->n_rebuilt++;
+    }
+    STI_TRY(st_keys_append(l->keys, a, pool, err));
+    sti_stats_keys_bytes((int64_t)st_keys_bytes(l->keys) - before);
+    return ST_OK;
+}
+
+/* ---- certificate --------------------------------------------------------------------------------------------- */
+
+/* The certified position in stratum i of `stride` rows; the last row of the sequence stands apart. */
+static int64_t certified_row(const sti_settings *s, int layer, int64_t i, int64_t stride)
+{
+    int64_t size = sti_min(stride, s->p.n_tok - 1 - i * stride);
+    return i * stride + (int64_t)(sti_mix(s->p.seed ^ (uint64_t)layer << 40 ^ (uint64_t)i) % (uint64_t)size);
+}
+
+/* Rows of this micro-batch to certify: one of each stratum that falls in it, and the sequence's last row.
+ * rows: room for cert_rows + 2. */
+static int64_t certified_rows(const sti_settings *s, int layer, const st_attn *a, int64_t *rows)
+{
+    int64_t stride, n = 0, begin = a->first_query, end = begin + a->n_q;
+    if (s->p.cert_rows == 0 || s->p.n_tok < 2)
+        return 0;
+    stride = sti_ceil_div(s->p.n_tok - 1, s->p.cert_rows);
+    for (int64_t i = begin / stride; i * stride < sti_min(end, s->p.n_tok - 1); i++) {
+        int64_t row = certified_row(s, layer, i, stride);
+        if (row >= begin && row < end)
+            rows[n++] = row - begin;
+    }
+    if (s->p.n_tok - 1 >= begin && s->p.n_tok - 1 < end)
+        rows[n++] = s->p.n_tok - 1 - begin;
+    return n;
+}
+
+/* Everything the sink is told of a micro-batch; freed by record_free. */
+struct record {
+    float *mass, *lse, *recall, *err_rel;
+    int64_t *rows;
+    int64_t n_row;
+};
+
+static void record_free(struct record *r)
+{
+    sti_free(r->mass);
+    sti_free(r->lse);
+    sti_free(r->recall);
+    sti_free(r->err_rel);
+    sti_free(r->rows);
+}
+
+static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const sti_settings *s)
+{
+    size_t samples = (size_t)a->n_head * ((size_t)s->p.cert_rows + 2);
+    r->mass = sti_alloc((size_t)nnz * sizeof *r->mass);
+    r->lse = s->p.lse ? sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r->lse) : NULL;
+    r->recall = sti_alloc(samples * sizeof *r->recall);
+    r->err_rel = sti_alloc(samples * sizeof *r->err_rel);
+    r->rows = sti_alloc(((size_t)s->p.cert_rows + 2) * sizeof *r->rows);
+    return r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel && r->rows;
+}
+
+static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *a,
+                      const st_selection *sel, st_chunk_kind kind, const float *mass,
+                      struct record *r, st_ggml_stats *stats, st_error *err)
+{
+    st_chunk c = {.layer = l->layer,
+                  .kind = kind,
+                  .first_query = a->first_query,
+                  .n_q = a->n_q,
+                  .sel = sel,
+                  .mass = mass,
+                  .lse = r->lse,
+                  .n_cert = r->n_row,
+                  .cert_rows = r->rows,
+                  .cert_recall = r->recall,
+                  .cert_err = r->err_rel};
+    int64_t since = sti_now_ns();
+    st_status status;
+    st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
+    if (kind == ST_CHUNK_EXACT)
+        c.kept_pairs = c.visible_pairs;
+    for (int64_t i = 0; i < r->n_row; i++)
+        r->rows[i] += a->first_query;
+    status = s->sink.chunk(s->sink.ctx, &c, err);
+    lap(&since, &stats->sink_ns);
+    return status;
+}
+
+/* ---- the two paths ---------------------------------------------------------------------------------------------- */
+
+static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_attend_out *out,
+                                    const st_selection *sel, const sti_settings *s, st_pool *pool,
+                                    st_ggml_stats *stats, st_error *err)
+{
+    struct record r = {0};
+    st_attend_out full = *out;
+    int64_t nnz = sel->indptr[sel->n_head * sel->nbq], since = sti_now_ns();
+    st_status status = ST_OK;
+    if (!record_alloc(&r, a, nnz, s))
+        status = sti_fail_mem(err, (size_t)nnz * sizeof *r.mass);
+    full.mass = r.mass;
+    full.lse = r.lse;
+    if (status == ST_OK)
+        status = st_attend(a, sel, pool, &full, err);
+    lap(&since, &stats->attend_ns);
+    if (status == ST_OK) {
+        r.n_row = certified_rows(s, l->layer, a, r.rows);
+        status = st_certify(a, sel, &full, r.rows, r.n_row, pool, r.recall, r.err_rel, err);
+    }
+    lap(&since, &stats->certify_ns);
+    if (status == ST_OK)
+        status = give(s, l, a, sel, ST_CHUNK_SPARSE, r.mass, &r, stats, err);
+    record_free(&r);
+    return status;
+}
+
+st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *out,
+                           const sti_settings *s, st_pool *pool, st_error *err)
+{
+    st_ggml_stats stats = {.n_sparse = 1};
+    st_selection *sel = NULL;
+    int64_t since = sti_now_ns();
+    st_status status = update_keys(l, a, s, pool, &stats, err);
+    lap(&since, &stats.keys_ns);
+    if (status == ST_OK)
+        status = st_select(a, &s->p.select, l->keys, pool, &sel, err);
+    lap(&since, &stats.select_ns);
+    if (status == ST_OK) {
+        stats.n_scanned = sel->scanned;
+        if (s->sink.chunk != NULL) {
+            status = sparse_with_record(l, a, out, sel, s, pool, &stats, err);
+        } else {
+            status = st_attend(a, sel, pool, out, err);
+            lap(&since, &stats.attend_ns);
+        }
+    }
+    st_selection_free(sel);
+    sti_stats_add(&stats);
+    return status;
+}
+
+/* The widest row of a, in key blocks, edges included. */
+static int64_t widest_row(const st_attn *a, int bk)
+{
+    int64_t widest = 1;
+    for (int64_t i = 0; i < a->n_q; i++)
+        widest = sti_max(widest, (sti_row_hi(a, i) - sti_row_lo(a, i)) / bk + 2);
+    return widest;
+}
+
+st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *out, bool causal,
+                          const sti_settings *s, st_pool *pool, st_error *err)
+{
+    st_ggml_stats stats = {.n_exact = 1};
+    const st_select_params *p = &s->p.select;
+    int64_t since = sti_now_ns();
+    st_status status;
+    if (s->sink.chunk == NULL || !causal || l->layer < 0) {
+        status = st_attend_exact(a, pool, out, err);
+        lap(&since, &stats.attend_ns);
+    } else {
+        st_selection *sel = NULL;
+        struct record r = {0};
+        st_attend_out full = *out;
+        int64_t k_max = a->bias != NULL ? p->k : sti_max(p->k, widest_row(a, p->bk));
+        if (s->p.lse)
+            full.lse = r.lse = sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse);
+        status = st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
+        lap(&since, &stats.attend_ns);
+        if (status == ST_OK)
+            status = give(s, l, a, sel, ST_CHUNK_EXACT, sel->mass, &r, &stats, err);
+        record_free(&r);
+        st_selection_free(sel);
+    }
+    sti_stats_add(&stats);
+    return status;
+}

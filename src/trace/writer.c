@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * writer.c — takes a run's chunks and appends them to the journal. Whatever a caller hands over is checked
+ * here, at the door: what is in the journal makes a valid trace.
+ */
+#include <float.h>
+#include <math.h>
+#include <unistd.h>
+
+#include "trace/journal.h"
+#include "trace/tensors_int.h"
+
+/* What is known of a layer so far; n_head 0: no chunk yet. */
+struct layer_state {
+    int64_t row_end, n_head;
+};
+
+struct st_trace_writer {
+    char *path;
+    sti_journal_out out;
+    sti_begin begin;
+    int32_t *layer, *head; /* recorded ones; NULL: all */
+    int64_t n_layer, n_head;
+    struct layer_state *state; /* [n_state] by layer number */
+    int64_t n_state;
+    int64_t pairs; /* visible ones of all chunks */
+    bool has_tokens, finished;
+    /* the chunk being encoded, reused from one to the next */
+    sti_chunk_head h;
+    int32_t *enc_head, *enc_indices;
+    int64_t *enc_indptr;
+    uint16_t *enc_mass;
+    float *enc_lse, *enc_recall, *enc_err;
+    int64_t cap_head, cap_indices, cap_indptr, cap_mass, cap_lse, cap_recall, cap_err;
+};
+
+#define GROW(w, field, need)                                                                       \
+    do {                                                                                           \
+        if (!sti_grow((void **)&(w)->enc_##field, &(w)->cap_##field, need,                         \
+                      sizeof *(w)->enc_##field))                                                   \
+            return sti_fail_mem(err, (size_t)(need) * sizeof *(w)->enc_##field);                   \
+    } while (0)
+
+/* ---- starting -------------------------------------------------------------------------------------------- */
+
+static st_status check_list(const int32_t *list, int64_t n, int32_t max, const char *what,
+                            st_error *err)
+{
+    if (list != NULL && n < 1)
+        return sti_fail(err, ST_ERR_ARG, -1, "the list of recorded %ss is empty", what);
+    for (int64_t i = 0; list != NULL && i < n; i++)
+        if (list[i] < 0 || list[i] > max || (i > 0 && list[i] <= list[i - 1]))
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "recorded %s %lld is %d: they must rise and be within 0..%d", what,
+                            (long long)i, list[i], max);
+    return ST_OK;
+}
+
+static st_status check_options(int64_t n_tok, int bq, int bk, const st_trace_options *opt,
+                               st_error *err)
+{
+    if (n_tok < 1 || n_tok > STI_N_TOK_MAX)
+        return sti_fail(err, ST_ERR_ARG, -1, "n_tok is %lld, must be 1..%d", (long long)n_tok,
+                        STI_N_TOK_MAX);
+    if (bq < 1 || bq > STI_BLOCK_MAX || bk < 1 || bk > STI_BLOCK_MAX)
+        return sti_fail(err, ST_ERR_ARG, -1, "bq, bk are %d, %d, must be 1..%d", bq, bk,
+                        STI_BLOCK_MAX);
+    if (!(opt->mass_floor >= 0 && opt->mass_floor <= 1))
+        return sti_fail(err, ST_ERR_ARG, -1, "mass_floor is %g, must be 0..1",
+                        (double)opt->mass_floor);
+    if ((opt->row_begin != 0 || opt->row_end != 0) &&
+        (opt->row_begin < 0 || opt->row_begin >= opt->row_end || opt->row_end > n_tok))
+        return sti_fail(err, ST_ERR_ARG, -1, "recorded rows are [%lld, %lld) of %lld tokens",
+                        (long long)opt->row_begin, (long long)opt->row_end, (long long)n_tok);
+    STI_TRY(check_list(opt->layer, opt->n_layer, STI_LAYER_MAX, "layer", err));
+    return check_list(opt->head, opt->n_head, STI_HEAD_MAX, "head", err);
+}
+
+/* A copy of a list of the options; NULL stays NULL. */
+static bool copy_list(int32_t **out, const int32_t *list, int64_t n)
+{
+    *out = NULL;
+    if (list == NULL)
+        return true;
+    *out = sti_alloc((size_t)n * sizeof **out);
+    if (*out == NULL)
+        return false;
+    memcpy(*out, list, (size_t)n * sizeof **out);
+    return true;
+}
+
+static void free_memory(st_trace_writer *w)
+{
+    sti_free(w->path);
+    sti_free(w->layer);
+    sti_free(w->head);
+    sti_free(w->state);
+    sti_free(w->enc_head);
+    sti_free(w->enc_indices);
+    sti_free(w->enc_indptr);
+    sti_free(w->enc_mass);
+    sti_free(w->enc_lse);
+    sti_free(w->enc_recall);
+    sti_free(w->enc_err);
+    sti_free(w);
+}
+
+static st_status start_journal(st_trace_writer *w, st_error *err)
+{
+    sti_bytes payload = {&w->begin, sizeof w->begin};
+    char *part = sti_path_with(w->path, ".part");
+    st_status status;
+    if (part == NULL)
+        return sti_fail_mem(err, strlen(w->path));
+    status = sti_journal_create(&w->out, part, err);
+    sti_free(part);
+    STI_TRY(status);
+    status = sti_journal_append(&w->out, STI_RECORD_BEGIN, &payload, 1, err);
+    if (status != ST_OK)
+        sti_journal_close(&w->out, true);
+    return status;
+}
+
+st_status st_trace_writer_create(const char *path, int64_t n_tok, int bq, int bk,
+                                 const st_trace_options *opt, st_trace_writer **writer,
+                                 st_error *err)
+{
+    static const st_trace_options defaults;
+    st_trace_writer *w;
+    st_status status;
+    *writer = NULL;
+    if (opt == NULL)
+        opt = &defaults;
+    STI_TRY(check_options(n_tok, bq, bk, opt, err));
+    STI_TRY(sti_check_target(path, err));
+    w = sti_calloc(sizeof *w);
+    if (w == NULL)
+        return sti_fail_mem(err, sizeof *w);
+    w->begin = (sti_begin){.n_tok = n_tok,
+                           .bq = bq,
+                           .bk = bk,
+                           .row_begin = opt->row_begin / bq * bq,
+                           .row_end = opt->row_end == 0
+                                          ? n_tok
+                                          : sti_min(n_tok, sti_round_up(opt->row_end, bq)),
+                           .lse = opt->lse,
+                           .mass_floor = (double)opt->mass_floor};
+    w->n_layer = opt->n_layer;
+    w->n_head = opt->n_head;
+    w->path = sti_path_with(path, "");
+    if (w->path == NULL || !copy_list(&w->layer, opt->layer, opt->n_layer) ||
+        !copy_list(&w->head, opt->head, opt->n_head))
+        status = sti_fail_mem(err, strlen(path));
+    else
+        status = start_journal(w, err);
+    if (status != ST_OK) {
+        free_memory(w);
+        return status;
+    }
+    *writer = w;
+    return ST_OK;
+}
+
+void st_trace_writer_free(st_trace_writer *w, bool keep_part)
+{
+    if (w == NULL)
+        return;
+    sti_journal_close(&w->out, !w->finished && !keep_part);
+    free_memory(w);
+}
+
+static st_status check_open(const st_trace_writer *w, st_error *err)
+{
+    if (w->finished)
+        return sti_fail(err, ST_ERR_ARG, -1, "the trace %s is already finished", w->path);
+    return ST_OK;
+}
+
+/* ---- checking a chunk -------------------------------------------------------------------------------------- */
+
+static st_status check_place(const st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    const st_selection *s = c->sel;
+    int64_t first_blk, nbq, n_tok = w->begin.n_tok;
+    if (c->layer < 0 || c->layer > STI_LAYER_MAX)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer is %d, must be 0..%d", c->layer, STI_LAYER_MAX);
+    if (c->kind != ST_CHUNK_SPARSE && c->kind != ST_CHUNK_EXACT)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: kind is %d", c->layer, (int)c->kind);
+    if (c->first_query < 0 || c->n_q < 1 || c->first_query >= n_tok ||
+        c->n_q > n_tok - c->first_query)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: rows %lld + %lld do not fit in %lld tokens",
+                        c->layer, (long long)c->first_query, (long long)c->n_q, (long long)n_tok);
+    if (s == NULL || s->indptr == NULL || s->n_head < 1 || s->n_head > STI_HEAD_MAX)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: no selection, or one of no heads",
+                        c->layer);
+    first_blk = c->first_query / w->begin.bq;
+    nbq = (c->first_query + c->n_q - 1) / w->begin.bq - first_blk + 1;
+    if (s->bq != w->begin.bq || s->bk != w->begin.bk || s->first_blk != first_blk || s->nbq != nbq)
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "layer %d: the selection has blocks %d x %d, query blocks %lld + %lld; "
+                        "%lld x %lld, %lld + %lld were expected",
+                        c->layer, s->bq, s->bk, (long long)s->first_blk, (long long)s->nbq,
+                        (long long)w->begin.bq, (long long)w->begin.bk, (long long)first_blk,
+                        (long long)nbq);
+    if (c->kept_pairs < 0 || c->kept_pairs > c->visible_pairs ||
+        c->visible_pairs > INT64_MAX - w->pairs)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: %lld kept pairs of %lld visible ones",
+                        c->layer, (long long)c->kept_pairs, (long long)c->visible_pairs);
+    return ST_OK;
+}
+
+static st_status check_state(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    const struct layer_state *l;
+    int64_t old = w->n_state;
+    if (!sti_grow((void **)&w->state, &w->n_state, c->layer + (int64_t)1, sizeof *w->state))
+        return sti_fail_mem(err, ((size_t)c->layer + 1) * sizeof *w->state);
+    memset(w->state + old, 0, (size_t)(w->n_state - old) * sizeof *w->state);
+    l = &w->state[c->layer];
+    if (c->first_query < l->row_end)
+        return sti_fail(err, ST_ERR_ARG, c->first_query,
+                        "layer %d: rows from %lld on, but rows up to %lld were already given",
+                        c->layer, (long long)c->first_query, (long long)l->row_end);
+    if (l->n_head != 0 && c->sel->n_head != l->n_head)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: %d heads, %lld before", c->layer,
+                        c->sel->n_head, (long long)l->n_head);
+    return ST_OK;
+}
+
+static st_status check_row(const st_chunk *c, int64_t row, int64_t nbk, st_error *err)
+{
+    const st_selection *s = c->sel;
+    int64_t head = row / s->nbq, blk = s->first_blk + row % s->nbq;
+    if (s->indptr[row + 1] < s->indptr[row])
+        return sti_fail(err, ST_ERR_ARG, row, "layer %d: indptr[%lld] falls", c->layer,
+                        (long long)row + 1);
+    for (int64_t e = s->indptr[row]; e < s->indptr[row + 1]; e++) {
+        if (s->indices[e] < 0 || s->indices[e] >= nbk ||
+            (e > s->indptr[row] && s->indices[e] <= s->indices[e - 1]))
+            return sti_fail(err, ST_ERR_ARG, e,
+                            "layer %d, head %lld, query block %lld: key block %d is beyond the %lld "
+                            "or not rising",
+                            c->layer, (long long)head, (long long)blk, s->indices[e],
+                            (long long)nbk);
+        if (isnan(c->mass[e]))
+            return sti_fail(err, ST_ERR_ARG, e,
+                            "layer %d, head %lld, query block %lld: mass of key block %d is NaN",
+                            c->layer, (long long)head, (long long)blk, s->indices[e]);
+    }
+    return ST_OK;
+}
+
+static st_status check_selection(const st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    int64_t n_row = c->sel->n_head * c->sel->nbq;
+    if (c->sel->indptr[0] != 0)
+        return sti_fail(err, ST_ERR_ARG, 0, "layer %d: indptr does not begin with 0", c->layer);
+    if (c->sel->indptr[n_row] > 0 && (c->sel->indices == NULL || c->mass == NULL))
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: no indices or no mass", c->layer);
+    for (int64_t r = 0; r < n_row; r++)
+        STI_TRY(check_row(c, r, sti_ceil_div(w->begin.n_tok, w->begin.bk), err));
+    return ST_OK;
+}
+
+static st_status check_certificate(const st_chunk *c, st_error *err)
+{
+    int64_t next = c->first_query;
+    if (c->n_cert < 0 || c->n_cert > c->n_q ||
+        (c->n_cert > 0 &&
+         (c->cert_rows == NULL || c->cert_recall == NULL || c->cert_err == NULL)))
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: %lld certified rows, or none given",
+                        c->layer, (long long)c->n_cert);
+    for (int64_t i = 0; i < c->n_cert; i++) {
+        if (c->cert_rows[i] < next || c->cert_rows[i] >= c->first_query + c->n_q)
+            return sti_fail(err, ST_ERR_ARG, i, "layer %d: certified row %lld is out of order",
+                            c->layer, (long long)c->cert_rows[i]);
+        next = c->cert_rows[i] + 1;
+    }
+    for (int64_t i = 0; i < c->sel->n_head * c->n_cert; i++)
+        if (isnan(c->cert_recall[i]) || isnan(c->cert_err[i]) || c->cert_err[i] < 0)
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "layer %d, row %lld, head %lld: recall %g, error %g", c->layer,
+                            (long long)c->cert_rows[i % c->n_cert], (long long)(i / c->n_cert),
+                            (double)c->cert_recall[i], (double)c->cert_err[i]);
+    return ST_OK;
+}
+
+static st_status check_lse(const st_chunk *c, st_error *err)
+{
+    for (int64_t i = 0; c->lse != NULL && i < c->sel->n_head * c->n_q; i++)
+        if (!(c->lse[i] < INFINITY))
+            return sti_fail(err, ST_ERR_ARG, i, "layer %d, head %lld, row %lld: lse is %g", c->layer,
+                            (long long)(i / c->n_q), (long long)(c->first_query + i % c->n_q),
+                            (double)c->lse[i]);
+    return ST_OK;
+}
+
+/* ---- encoding a chunk -------------------------------------------------------------------------------------- */
+
+static bool in_list(const int32_t *list, int64_t n, int64_t x)
+{
+    if (list == NULL)
+        return true;
+    for (int64_t i = 0; i < n; i++)
+        if (list[i] == x)
+            return true;
+    return false;
+}
+
+/* Which heads, query blocks and rows of the chunk are recorded. */
+static st_status encode_head(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    const st_selection *s = c->sel;
+    int64_t bq = w->begin.bq, end_blk, end_row;
+    GROW(w, head, s->n_head);
+    w->h = (sti_chunk_head){.layer = c->layer,
+                            .kind = c->kind,
+                            .first_query = c->first_query,
+                            .n_q = c->n_q,
+                            .n_head = s->n_head,
+                            .first_blk = s->first_blk,
+                            .first_lse = c->first_query,
+                            .n_cert = c->n_cert,
+                            .kept_pairs = c->kept_pairs,
+                            .visible_pairs = c->visible_pairs};
+    if (!in_list(w->layer, w->n_layer, c->layer))
+        return ST_OK;
+    for (int32_t h = 0; h < s->n_head; h++)
+        if (in_list(w->head, w->n_head, h))
+            w->enc_head[w->h.n_rec++] = h;
+    end_blk = sti_min(s->first_blk + s->nbq, sti_ceil_div(w->begin.row_end, bq));
+    w->h.first_blk = sti_max(s->first_blk, w->begin.row_begin / bq);
+    w->h.nbq = w->h.n_rec == 0 ? 0 : sti_max(0, end_blk - w->h.first_blk);
+    if (w->h.nbq == 0) {
+        w->h.first_blk = s->first_blk;
+        return ST_OK;
+    }
+    if (w->begin.lse && c->lse != NULL) {
+        w->h.first_lse = sti_max(c->first_query, w->h.first_blk * bq);
+        end_row = sti_min(c->first_query + c->n_q, end_blk * bq);
+        w->h.n_lse = end_row - w->h.first_lse;
+    }
+    return ST_OK;
+}
+
+/* Whether the chunk ran every row of the query block, so that its masses are final. */
+static bool whole_block(const st_trace_writer *w, const st_chunk *c, int64_t blk)
+{
+    int64_t end = sti_min((blk + 1) * w->begin.bq, w->begin.n_tok);
+    return c->first_query <= blk * w->begin.bq && c->first_query + c->n_q >= end;
+}
+
+static void encode_row(st_trace_writer *w, const st_chunk *c, int64_t head, int64_t blk)
+{
+    const st_selection *s = c->sel;
+    int64_t row = head * s->nbq + blk - s->first_blk;
+    bool filter = w->begin.mass_floor > 0 && whole_block(w, c, blk);
+    for (int64_t e = s->indptr[row]; e < s->indptr[row + 1]; e++) {
+        float m = c->mass[e] > 0 ? c->mass[e] : 0; /* no negative zero either */
+        uint16_t half = sti_f32_f16(m < 1 ? m : 1);
+        if (filter && (double)sti_f16_f32(half) < w->begin.mass_floor)
+            continue;
+        w->enc_indices[w->h.nnz] = s->indices[e];
+        w->enc_mass[w->h.nnz++] = half;
+    }
+}
+
+static st_status encode_rows(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    int64_t room = c->sel->indptr[c->sel->n_head * c->sel->nbq], at = 0;
+    GROW(w, indptr, w->h.n_rec * w->h.nbq + 1);
+    GROW(w, indices, room);
+    GROW(w, mass, room);
+    GROW(w, lse, w->h.n_rec * w->h.n_lse);
+    for (int64_t i = 0; i < w->h.n_rec; i++) {
+        for (int64_t b = 0; b < w->h.nbq; b++) {
+            w->enc_indptr[at++] = w->h.nnz;
+            encode_row(w, c, w->enc_head[i], w->h.first_blk + b);
+        }
+        if (w->h.n_lse > 0)
+            memcpy(w->enc_lse + i * w->h.n_lse,
+                   c->lse + w->enc_head[i] * c->n_q + w->h.first_lse - c->first_query,
+                   (size_t)w->h.n_lse * sizeof *c->lse);
+    }
+    w->enc_indptr[at] = w->h.nnz;
+    return ST_OK;
+}
+
+static st_status encode_certificate(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    int64_t n = w->h.n_head * w->h.n_cert;
+    GROW(w, recall, n);
+    GROW(w, err, n);
+    for (int64_t i = 0; i < n; i++) {
+        float r = c->cert_recall[i];
+        w->enc_recall[i] = r > 0 ? (r < 1 ? r : 1) : 0;
+        w->enc_err[i] = c->cert_err[i] < FLT_MAX ? c->cert_err[i] : FLT_MAX;
+    }
+    return ST_OK;
+}
+
+static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    size_t size[STI_CHUNK_ARRAYS];
+    sti_bytes piece[1 + STI_CHUNK_ARRAYS] = {
+        {&w->h, sizeof w->h},  {w->enc_indptr, 0}, {c->cert_rows, 0},  {w->enc_head, 0},
+        {w->enc_indices, 0},   {w->enc_lse, 0},    {w->enc_recall, 0}, {w->enc_err, 0},
+        {w->enc_mass, 0},
+    };
+    sti_chunk_sizes(&w->h, size);
+    for (int i = 0; i < STI_CHUNK_ARRAYS; i++)
+        piece[1 + i].bytes = size[i];
+    return sti_journal_append(&w->out, STI_RECORD_CHUNK, piece, 1 + STI_CHUNK_ARRAYS, err);
+}
+
+st_status st_trace_writer_add(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    STI_TRY(check_open(w, err));
+    STI_TRY(check_place(w, c, err));
+    STI_TRY(check_state(w, c, err));
+    STI_TRY(check_selection(w, c, err));
+    STI_TRY(check_certificate(c, err));
+    STI_TRY(check_lse(c, err));
+    STI_TRY(encode_head(w, c, err));
+    STI_TRY(encode_rows(w, c, err));
+    STI_TRY(encode_certificate(w, c, err));
+    STI_TRY(append_chunk(w, c, err));
+    w->state[c->layer].row_end = c->first_query + c->n_q;
+    w->state[c->layer].n_head = c->sel->n_head;
+    w->pairs += c->visible_pairs;
+    return ST_OK;
+}
+
+/* ---- tokens and documents ------------------------------------------------------------------------------------ */
+
+st_status st_trace_writer_tokens(st_trace_writer *w, const int32_t *token,
+                                 const int64_t *piece_ptr, const char *text, st_error *err)
+{
+    int64_t n = w->begin.n_tok;
+    sti_tokens_head h = {.n_tok = n, .text_bytes = -1};
+    sti_bytes piece[4] = {{&h, sizeof h}, {piece_ptr, 0}, {token, (size_t)n * 4}, {text, 0}};
+    STI_TRY(check_open(w, err));
+    if (w->has_tokens)
+        return sti_fail(err, ST_ERR_ARG, -1, "the tokens were already given");
+    if (token == NULL || (piece_ptr == NULL) != (text == NULL))
+        return sti_fail(err, ST_ERR_ARG, -1, "token ids are missing, or one of piece_ptr and text");
+    if (piece_ptr != NULL) {
+        for (int64_t i = 0; i <= n; i++)
+            if (i == 0 ? piece_ptr[0] != 0 : piece_ptr[i] < piece_ptr[i - 1])
+                return sti_fail(err, ST_ERR_ARG, i,
+                                "piece_ptr[%lld] is %lld: it must begin with 0 and never fall",
+                                (long long)i, (long long)piece_ptr[i]);
+        h.text_bytes = piece_ptr[n];
+        piece[1].bytes = (size_t)(n + 1) * 8;
+        piece[3].bytes = (size_t)piece_ptr[n];
+    }
+    STI_TRY(sti_journal_append(&w->out, STI_RECORD_TOKENS, piece, 4, err));
+    w->has_tokens = true;
+    return ST_OK;
+}
+
+st_status st_trace_writer_json(st_trace_writer *w, const char *key, const char *json, st_error *err)
+{
+    const char *why;
+    int64_t n[2], at;
+    st_status status;
+    STI_TRY(check_open(w, err));
+    if (key == NULL || json == NULL || !sti_document_key_ok(key))
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "a document's key must be 1..64 of a-z 0-9 _ - . and none of the writer's own");
+    status = sti_json_check(json, &at, &why);
+    if (status == ST_ERR_MEM)
+        return sti_fail_mem(err, strlen(json));
+    if (status != ST_OK)
+        return sti_fail(err, ST_ERR_ARG, at, "document \"%s\" is not JSON: %s at its byte %lld", key,
+                        why, (long long)at);
+    n[0] = (int64_t)strlen(key);
+    n[1] = (int64_t)strlen(json);
+    sti_bytes piece[3] = {{n, sizeof n}, {key, (size_t)n[0] + 1}, {json, (size_t)n[1] + 1}};
+    return sti_journal_append(&w->out, STI_RECORD_JSON, piece, 3, err);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------- */
+
+/* Reads back what was appended: all of it must be there. */
+static st_status open_journal(st_trace_writer *w, sti_journal *j, st_error *err)
+{
+    sti_mapping map;
+    STI_TRY(sti_map_fd(w->out.fd, w->out.path, &map, err));
+    STI_TRY(sti_journal_open(map, j, err));
+    if (j->valid_bytes >= w->out.bytes)
+        return ST_OK;
+    sti_fail(err, ST_ERR_IO, j->valid_bytes, "%s was damaged at byte %lld", w->out.path,
+             (long long)j->valid_bytes);
+    sti_journal_free(j);
+    return ST_ERR_IO;
+}
+
+st_status st_trace_writer_certificate(st_trace_writer *w, st_certificate *cert, st_error *err)
+{
+    sti_journal j;
+    sti_samples s;
+    st_status status;
+    STI_TRY(check_open(w, err));
+    STI_TRY(open_journal(w, &j, err));
+    status = sti_journal_samples(&j, &s, err);
+    if (status == ST_OK) {
+        status = st_certificate_compute(s.layer, s.n_layer, cert, err);
+        sti_samples_free(&s);
+    }
+    sti_journal_free(&j);
+    return status;
+}
+
+st_status st_trace_writer_finish(st_trace_writer *w, int64_t *bytes, st_error *err)
+{
+    sti_journal j;
+    st_status status;
+    STI_TRY(check_open(w, err));
+    STI_TRY(sti_journal_seal(&w->out, err));
+    STI_TRY(open_journal(w, &j, err));
+    status = sti_trace_assemble(&j, w->begin.n_tok, true, w->path, bytes, err);
+    sti_journal_free(&j);
+    STI_TRY(status);
+    w->finished = true;
+    (void)unlink(w->out.path); /* if it stays, it is only in the way */
+    return ST_OK;
+}
