@@ -47,7 +47,7 @@ static int parse(struct export_args *a, int argc, char **argv)
 static st_status io_error(st_error *err, const char *path)
 {
     *err = (st_error){.status = ST_ERR_IO, .position = -1};
-    snprintf(err->message, sizeof err->message, "cannot write %s: %s", path, strerror(errno));
+    snprintf(err->message, sizeof err->message, "cannot write %.300s: %s", path, strerror(errno));
     return ST_ERR_IO;
 }
 

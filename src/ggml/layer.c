@@ -43,11 +43,17 @@ static void lap(int64_t *since, int64_t *ns)
 static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings *s, st_pool *pool,
                              st_ggml_stats *stats, st_error *err)
 {
-    int64_t before = 0;
-    if (l->keys != NULL)
-        before = (int64_t)st_keys_bytes(l->keys);
-    else
-        STI_TRY(st_keys_create(a->n_kv_head, a->d_k, s->p.select.bk, &l->keys, err));
+    int bk = s->p.select.bk;
+    int64_t before = l->keys != NULL ? (int64_t)st_keys_bytes(l->keys) : 0;
+    if (l->keys != NULL && (l->n_kv_head != a->n_kv_head || l->d_k != a->d_k || l->bk != bk)) {
+        st_keys_free(l->keys);
+        l->keys = NULL;
+    }
+    if (l->keys == NULL)
+        STI_TRY(st_keys_create(a->n_kv_head, a->d_k, bk, &l->keys, err));
+    l->n_kv_head = a->n_kv_head;
+    l->d_k = a->d_k;
+    l->bk = bk;
     st_keys_truncate(l->keys, a->first_query);
     if (!st_keys_match(l->keys, a, MATCH_SAMPLES, l->n_call++)) {
         st_keys_truncate(l->keys, 0);

@@ -14,6 +14,7 @@ typedef struct sti_layer {
     int layer;
     const void *cache; /* first key in memory: tells streams and contexts apart */
     st_keys *keys;
+    int n_kv_head, d_k, bk; /* that keys was made for */
     bool windowed; /* its rows were once seen to move their first key: sliding or chunked attention */
     uint64_t n_call;
 } sti_layer;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * certificate.c — the summary of the certified rows: a pure function, so that whoever reads a trace can
- * compute it again. The formulas are in docs/trace-format.md, section 5.
+ * certificate.c — the summary of the certified rows: a pure function, so that whoever reads a trace
+ * can compute it again. The formulas are in docs/trace-format.md, section 5.
  */
 #include <float.h>
 #include <math.h>
@@ -52,8 +52,8 @@ static int compare_float(const void *a, const void *b)
 }
 
 /* Linear interpolation between order statistics, as numpy.percentile does by default. */
-static st_status percentile(const st_cert_samples *layer, int64_t n_layer, double share, double *out,
-                            st_error *err)
+static st_status percentile(const st_cert_samples *layer, int64_t n_layer, double share,
+                            double *out, st_error *err)
 {
     int64_t n = 0, lo;
     double at;

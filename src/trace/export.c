@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * export.c — a trace as text: CSV and JSON. Numbers are written by hand, so that they are the same in every
- * locale: a mass is a half float, a multiple of 2^-24, and eight decimals tell any two of them apart.
+ * export.c — a trace as text: CSV and JSON. Numbers are written by hand, so that they are the same
+ * in every locale: a mass is a half float, a multiple of 2^-24, and eight decimals tell any two of
+ * them apart.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +32,8 @@ static st_status check_stream(FILE *out, st_error *err)
     return sti_fail_io(err, "write", "the export");
 }
 
-st_status st_trace_export_csv(const st_trace *t, const st_trace_part *part, FILE *out, st_error *err)
+st_status st_trace_export_csv(const st_trace *t, const st_trace_part *part, FILE *out,
+                              st_error *err)
 {
     sti_walk w;
     char text[16];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * files.c — mapping, and write-sync-rename. The order matters: data reaches the disk before the name
- * does, so after a crash the name holds the old file or the whole new one.
+ * files.c — mapping, and write-sync-rename. The order matters: data reaches the disk before the
+ * name does, so after a crash the name holds the old file or the whole new one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -54,7 +54,7 @@ bool sti_write_all(int fd, const void *data, size_t bytes)
     return true;
 }
 
-/* ---- mapping ------------------------------------------------------------------------------------------- */
+/* ---- mapping --------------------------------------------------------------------------------- */
 
 st_status sti_map_fd(int fd, const char *path, sti_mapping *map, st_error *err)
 {
@@ -104,7 +104,13 @@ void sti_unmap(sti_mapping *map)
     *map = (sti_mapping){.data = (const uint8_t *)"", .bytes = 0, .fd = -1};
 }
 
-/* ---- replacing ------------------------------------------------------------------------------------------- */
+void sti_map_forget(const sti_mapping *map)
+{
+    if (map->bytes > 0)
+        (void)madvise((void *)(uintptr_t)map->data, (size_t)map->bytes, MADV_DONTNEED);
+}
+
+/* ---- replacing ------------------------------------------------------------------------------- */
 
 struct sti_outfile {
     char *path, *tmp;

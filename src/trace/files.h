@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * files.h — what the trace room asks of the file system: mapping a file for reading, and replacing a
- * file as a whole or not at all.
+ * files.h — what the trace room asks of the file system: mapping a file for reading, and replacing
+ * a file as a whole or not at all.
  */
 #ifndef STI_FILES_H
 #define STI_FILES_H
@@ -15,14 +15,14 @@
 /* `path` followed by `suffix`; the caller's to sti_free. NULL: out of memory. */
 char *sti_path_with(const char *path, const char *suffix);
 
-/* ST_OK if `path` does not exist or is a regular file; ST_ERR_ARG for an empty path. Whoever means to
- * rename a file onto `path` asks first: renaming onto /dev/null would replace the device. */
+/* ST_OK if `path` does not exist or is a regular file; ST_ERR_ARG for an empty path. Whoever means
+ * to rename a file onto `path` asks first: renaming onto /dev/null would replace the device. */
 st_status sti_check_target(const char *path, st_error *err);
 
 /* write(2) until all is written. False: errno says why. */
 bool sti_write_all(int fd, const void *data, size_t bytes);
 
-/* ---- a file mapped for reading ----------------------------------------------------------------------- */
+/* ---- a file mapped for reading --------------------------------------------------------------- */
 
 typedef struct sti_mapping {
     const uint8_t *data; /* page-aligned; never NULL */
@@ -35,11 +35,14 @@ st_status sti_map_path(const char *path, sti_mapping *map, st_error *err);
 /* Maps what `fd` holds now; `path` is for messages, the descriptor stays the caller's. */
 st_status sti_map_fd(int fd, const char *path, sti_mapping *map, st_error *err);
 void sti_unmap(sti_mapping *map);
+/* Gives the memory of the pages read so far back; they are read again when they are looked at
+ * again. */
+void sti_map_forget(const sti_mapping *map);
 
-/* ---- a file that replaces another one ------------------------------------------------------------------ */
+/* ---- a file that replaces another one -------------------------------------------------------- */
 
-/* Written as `path.tmp`, in order, through a buffer. Either committed (synced, renamed to `path`) or
- * abandoned (removed); both free it. */
+/* Written as `path.tmp`, in order, through a buffer. Either committed (synced, renamed to `path`)
+ * or abandoned (removed); both free it. */
 typedef struct sti_outfile sti_outfile;
 
 st_status sti_outfile_create(const char *path, sti_outfile **out, st_error *err);

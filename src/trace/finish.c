@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * finish.c — turns a journal into a trace file: the list of tensors with their sizes, the header, then the
- * data tensor by tensor. Chunks are stored as the run came by, layer after layer for each micro-batch; a
- * trace has each layer's rows in one piece, head after head. The journal is mapped and walked once per
- * tensor, so that memory holds one row at a time.
+ * finish.c — turns a journal into a trace file: the list of tensors with their sizes, the header,
+ * then the data tensor by tensor. Chunks are stored as the run came by, layer after layer for each
+ * micro-batch; a trace has each layer's rows in one piece, head after head. The journal is mapped
+ * and walked once per tensor, so that memory holds one layer's pages of the map, and one row.
  */
 #include <math.h>
 #include <stdio.h>
@@ -51,7 +51,7 @@ struct assembly {
     sti_outfile *out;
 };
 
-/* ---- what there is to write ---------------------------------------------------------------------------------- */
+/* ---- what there is to write ------------------------------------------------------------------ */
 
 static st_status count_entries(struct assembly *a, st_error *err)
 {
@@ -64,6 +64,7 @@ static st_status count_entries(struct assembly *a, st_error *err)
                 a->nnz[l] += row.n;
             } while (row.blk >= 0);
         }
+        sti_map_forget(&a->j->map);
     }
     return ST_OK;
 }
@@ -72,10 +73,17 @@ static void add_tensor(struct assembly *a, content what, int64_t i, int layer, s
                        int64_t n0, int64_t n1)
 {
     static const char *const noun[] = {
-        [PIECE_PTR] = "piece_ptr",  [INDPTR] = "indptr",     [CERT_ROWS] = "cert_rows",
-        [TOKENS] = "tokens",        [HEAD] = "head",         [INDICES] = "indices",
-        [LSE] = "lse",              [CERT_RECALL] = "cert_recall", [CERT_ERR] = "cert_err",
-        [MASS] = "mass",            [TEXT] = "text",
+        [PIECE_PTR] = "piece_ptr",
+        [INDPTR] = "indptr",
+        [CERT_ROWS] = "cert_rows",
+        [TOKENS] = "tokens",
+        [HEAD] = "head",
+        [INDICES] = "indices",
+        [LSE] = "lse",
+        [CERT_RECALL] = "cert_recall",
+        [CERT_ERR] = "cert_err",
+        [MASS] = "mass",
+        [TEXT] = "text",
     };
     struct item *item = &a->item[a->n_item];
     st_tensor *t = &a->tensor[a->n_item++];
@@ -126,7 +134,7 @@ static void list_tensors(struct assembly *a)
         add_tensor(a, TEXT, 0, -1, ST_TENSOR_U8, j->piece_ptr[a->n_tok], -1);
 }
 
-/* ---- metadata ------------------------------------------------------------------------------------------------- */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 struct layer_pairs {
     int64_t kept, visible, exact;
@@ -172,6 +180,7 @@ static bool describe_layers(struct assembly *a, yyjson_mut_doc *doc, yyjson_mut_
              yyjson_mut_obj_add_int(doc, o, "visible_pairs", p.visible) &&
              yyjson_mut_obj_add_int(doc, o, "exact_pairs", p.exact);
         a->complete = a->complete && p.whole;
+        sti_map_forget(&a->j->map);
     }
     return ok;
 }
@@ -193,7 +202,8 @@ static char *geometry_text(struct assembly *a)
     yyjson_mut_doc_set_root(doc, o);
     ok = ok && yyjson_mut_obj_add_int(doc, o, "n_tok", a->n_tok) &&
          yyjson_mut_obj_add_int(doc, o, "n_tok_run", b->n_tok) &&
-         yyjson_mut_obj_add_int(doc, o, "bq", b->bq) && yyjson_mut_obj_add_int(doc, o, "bk", b->bk) &&
+         yyjson_mut_obj_add_int(doc, o, "bq", b->bq) &&
+         yyjson_mut_obj_add_int(doc, o, "bk", b->bk) &&
          yyjson_mut_obj_add_bool(doc, o, "complete", a->complete) &&
          yyjson_mut_obj_add_int(doc, o, "row_begin", sti_min(b->row_begin, a->n_tok)) &&
          yyjson_mut_obj_add_int(doc, o, "row_end", sti_min(b->row_end, a->n_tok)) &&
@@ -222,7 +232,7 @@ static char *certificate_text(const st_certificate *c)
     return to_text(doc, ok);
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------------- */
+/* ---- the header ------------------------------------------------------------------------------ */
 
 static st_status write_header(struct assembly *a, const char *geometry, const char *certificate,
                               st_error *err)
@@ -274,7 +284,7 @@ static st_status write_metadata(struct assembly *a, st_error *err)
     return status;
 }
 
-/* ---- the data --------------------------------------------------------------------------------------------------- */
+/* ---- the data -------------------------------------------------------------------------------- */
 
 static st_status write_indptr(struct assembly *a, const sti_journal_layer *l, st_error *err)
 {
@@ -339,7 +349,8 @@ static st_status write_lse(struct assembly *a, const sti_journal_layer *l, st_er
     return ST_OK;
 }
 
-static st_status write_tensor(struct assembly *a, const struct item *it, size_t bytes, st_error *err)
+static st_status write_tensor(struct assembly *a, const struct item *it, size_t bytes,
+                              st_error *err)
 {
     const sti_journal *j = a->j;
     switch (it->what) {
@@ -376,11 +387,12 @@ static st_status write_data(struct assembly *a, st_error *err)
         if (sti_outfile_tell(a->out) != end)
             return sti_fail(err, ST_ERR_IO, -1, "the journal changed while %s was read from it",
                             a->tensor[i].name);
+        sti_map_forget(&a->j->map);
     }
     return ST_OK;
 }
 
-/* ---- all of it -------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static st_status prepare(struct assembly *a, st_error *err)
 {

@@ -3,8 +3,9 @@
  * journal.h — the `.part` file: what a run has recorded so far, as a log of checksummed records.
  * Its layout is in docs/trace-format.md, section 7.
  *
- * The writer only appends. Finishing and salvaging read it back: every record up to the first that is torn
- * or makes no sense. Journals are read as hostile files are: nothing is used before it is checked.
+ * The writer only appends. Finishing and salvaging read it back: every record up to the first that
+ * is torn or makes no sense. Journals are read as hostile files are: nothing is used before it is
+ * checked.
  */
 #ifndef STI_JOURNAL_H
 #define STI_JOURNAL_H
@@ -17,7 +18,7 @@
 #define STI_LAYER_MAX 65535
 #define STI_HEAD_MAX 65535
 
-/* ---- records --------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 typedef enum sti_record_kind {
     STI_RECORD_BEGIN = 1, /* sti_begin: first, once */
@@ -33,14 +34,15 @@ typedef struct sti_begin {
     double mass_floor;
 } sti_begin;
 
-/* A chunk as it is stored: recorded heads and query blocks only; certificate samples of all heads. */
+/* A chunk as it is stored: recorded heads and query blocks only; certificate samples of all heads.
+ */
 typedef struct sti_chunk_head {
     int64_t layer, kind; /* st_chunk_kind */
     int64_t first_query, n_q;
-    int64_t n_head;               /* the model's */
-    int64_t n_rec;                /* recorded heads; 0: the layer is not recorded */
-    int64_t first_blk, nbq, nnz;  /* recorded query blocks of the chunk's */
-    int64_t first_lse, n_lse;     /* rows of the sequence whose lse is stored */
+    int64_t n_head;              /* the model's */
+    int64_t n_rec;               /* recorded heads; 0: the layer is not recorded */
+    int64_t first_blk, nbq, nnz; /* recorded query blocks of the chunk's */
+    int64_t first_lse, n_lse;    /* rows of the sequence whose lse is stored */
     int64_t n_cert;
     int64_t kept_pairs, visible_pairs;
 } sti_chunk_head;
@@ -59,9 +61,12 @@ typedef struct sti_chunk {
 
 #define STI_CHUNK_ARRAYS 8
 
-/* Byte sizes of a chunk's arrays, in the order of sti_chunk. The head's fields are within the limits above
- * (no overflow then). */
+/* Byte sizes of a chunk's arrays, in the order of sti_chunk. The head's fields are within the
+ * limits above (no overflow then). */
 void sti_chunk_sizes(const sti_chunk_head *h, size_t bytes[STI_CHUNK_ARRAYS]);
+
+/* ST_ERR_ARG unless the chunk keeps every rule of st_chunk and fits the sequence. */
+st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, st_error *err);
 
 typedef struct sti_tokens_head {
     int64_t n_tok;
@@ -71,7 +76,7 @@ typedef struct sti_tokens_head {
 /* 1..64 of a-z 0-9 _ - . and not one of the metadata keys that the trace writer fills itself. */
 bool sti_document_key_ok(const char *key);
 
-/* ---- appending ------------------------------------------------------------------------------------------- */
+/* ---- appending ------------------------------------------------------------------------------- */
 
 typedef struct sti_journal_out {
     char *path;
@@ -86,19 +91,20 @@ typedef struct sti_bytes {
 
 /* Creates or empties `path` and writes its head. On failure there is nothing to close. */
 st_status sti_journal_create(sti_journal_out *out, const char *path, st_error *err);
-/* Appends one record whose payload is the pieces, one after the other. On failure the file is as it was. */
+/* Appends one record whose payload is the pieces, one after the other. On failure the file is as it
+ * was. */
 st_status sti_journal_append(sti_journal_out *out, sti_record_kind kind, const sti_bytes *piece,
                              int n_piece, st_error *err);
 /* Notes in the head that nothing more will come: needs no room on the disk. */
 st_status sti_journal_seal(sti_journal_out *out, st_error *err);
 void sti_journal_close(sti_journal_out *out, bool remove);
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 typedef struct sti_journal_layer {
     int layer;
     int64_t n_head, n_rec;
-    const int32_t *head;  /* [n_rec], in the map */
+    const int32_t *head; /* [n_rec], in the map */
     int64_t n_chunk;
     const int64_t *chunk; /* [n_chunk] byte offsets of the chunks, rising rows */
     int64_t row_end;      /* behind the last chunk's rows */
@@ -120,16 +126,18 @@ typedef struct sti_journal {
 } sti_journal;
 
 /* Reads the journal that `map` holds, and owns the map from then on, on failure too. Errors:
- * ST_ERR_FORMAT (not even the begin record is whole), ST_ERR_LIMIT (another version's), ST_ERR_MEM. */
+ * ST_ERR_FORMAT (not even the begin record is whole), ST_ERR_LIMIT (another version's), ST_ERR_MEM.
+ */
 st_status sti_journal_open(sti_mapping map, sti_journal *j, st_error *err);
 void sti_journal_free(sti_journal *j);
 
-/* Forgets the chunks that do not end within the first n_tok rows, and the layers that have none left. */
+/* Forgets the chunks that do not end within the first n_tok rows, and the layers that have none
+ * left. */
 void sti_journal_cut(sti_journal *j, int64_t n_tok);
 
 sti_chunk sti_journal_chunk(const sti_journal *j, int64_t at);
 
-/* ---- rows, put together from chunks ------------------------------------------------------------------------ */
+/* ---- rows, put together from chunks ---------------------------------------------------------- */
 
 /* Walks over the recorded rows (query blocks) of one head, in rising order. */
 typedef struct sti_rows {
@@ -158,7 +166,7 @@ void sti_rows_start(sti_rows *r, const sti_journal_layer *layer, int64_t head);
 st_status sti_rows_next(sti_rows *r, sti_row *row, st_error *err);
 void sti_rows_free(sti_rows *r);
 
-/* ---- certificate samples ------------------------------------------------------------------------------------- */
+/* ---- certificate samples --------------------------------------------------------------------- */
 
 typedef struct sti_samples {
     int64_t n_layer;
@@ -171,10 +179,10 @@ typedef struct sti_samples {
 st_status sti_journal_samples(const sti_journal *j, sti_samples *s, st_error *err);
 void sti_samples_free(sti_samples *s);
 
-/* ---- the trace file -------------------------------------------------------------------------------------------- */
+/* ---- the trace file -------------------------------------------------------------------------- */
 
-/* Writes the trace of the journal's rows [0, n_tok) to `path`. complete: the run had ended; whether every
- * layer ran on every row is looked up here. Errors: ST_ERR_IO, ST_ERR_LIMIT, ST_ERR_MEM. */
+/* Writes the trace of the journal's rows [0, n_tok) to `path`. complete: the run had ended; whether
+ * every layer ran on every row is looked up here. Errors: ST_ERR_IO, ST_ERR_LIMIT, ST_ERR_MEM. */
 st_status sti_trace_assemble(const sti_journal *j, int64_t n_tok, bool complete, const char *path,
                              int64_t *bytes, st_error *err);
 

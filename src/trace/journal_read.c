@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * journal_read.c — reading the journal back. One walk checks every record, by checksum and by content, up
- * to the first bad one; a second one notes where each layer's chunks stand (8 bytes a chunk). What is
- * handed out lies in the map.
+ * journal_read.c — reading the journal back. One walk checks every record, by checksum and by
+ * content, up to the first bad one, and notes where each layer's chunks stand (8 bytes a chunk
+ * stay). What is handed out lies in the map.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -12,9 +12,11 @@
 #include "trace/journal_layout.h"
 #include "trace/tensors_int.h"
 
-#define F16_ONE 0x3c00 /* non-negative halves order as their bits do */
+#define FORGET_BYTES                                                                               \
+    ((int64_t)16 << 20) /* of the map that are held at most while all of it is read */
+#define F16_ONE 0x3c00  /* non-negative halves order as their bits do */
 
-/* ---- checks of one record's content ------------------------------------------------------------------------ */
+/* ---- checks of one record's content ---------------------------------------------------------- */
 
 void sti_chunk_sizes(const sti_chunk_head *h, size_t bytes[STI_CHUNK_ARRAYS])
 {
@@ -158,7 +160,7 @@ bool sti_document_key_ok(const char *key)
     return true;
 }
 
-/* ---- taking records in ----------------------------------------------------------------------------------- */
+/* ---- taking records in ----------------------------------------------------------------------- */
 
 static bool take_tokens(sti_journal *j, const uint8_t *payload, int64_t bytes)
 {
@@ -219,25 +221,34 @@ static bool document_ok(const uint8_t *payload, int64_t bytes, const char **key,
            sti_json_check(*json, &at, &why) == ST_OK;
 }
 
-/* What the first walk knows of a layer. */
+/* What is known of a layer so far. */
 struct seen {
     int64_t n_chunk, row_end, n_head, n_rec;
     const int32_t *head;
 };
 
+/* Where a chunk stands. */
+struct place {
+    int64_t layer, at;
+};
+
 struct seen_layers {
     struct seen *layer; /* [n] by layer number */
     int64_t n;
+    struct place *chunk; /* [n_chunk] in the order of the journal */
+    int64_t n_chunk, cap;
     int64_t pairs; /* of all: a number, so any part of them is one */
 };
 
 /* Takes a sound chunk in; *good: it goes with the layer's earlier ones. */
-static st_status take_chunk(struct seen_layers *seen, sti_chunk c, bool *good, st_error *err)
+static st_status take_chunk(struct seen_layers *seen, sti_chunk c, int64_t at, bool *good,
+                            st_error *err)
 {
     int64_t old = seen->n;
     struct seen *s;
-    if (!sti_grow((void **)&seen->layer, &seen->n, c.h.layer + 1, sizeof *s))
-        return sti_fail_mem(err, (size_t)(c.h.layer + 1) * sizeof *s);
+    if (!sti_grow((void **)&seen->layer, &seen->n, c.h.layer + 1, sizeof *s) ||
+        !sti_grow((void **)&seen->chunk, &seen->cap, seen->n_chunk + 1, sizeof *seen->chunk))
+        return sti_fail_mem(err, (size_t)seen->n_chunk * sizeof *seen->chunk);
     memset(seen->layer + old, 0, (size_t)(seen->n - old) * sizeof *s);
     s = &seen->layer[c.h.layer];
     if (s->n_chunk == 0)
@@ -248,6 +259,7 @@ static st_status take_chunk(struct seen_layers *seen, sti_chunk c, bool *good, s
     if (*good) {
         s->n_chunk++;
         s->row_end = c.h.first_query + c.h.n_q;
+        seen->chunk[seen->n_chunk++] = (struct place){c.h.layer, at};
     }
     return ST_OK;
 }
@@ -265,12 +277,12 @@ static bool whole_record(const sti_journal *j, int64_t at, struct record_head *r
                      (size_t)r->bytes) == r->crc;
 }
 
-/* First walk: up to the first bad record. */
+/* Up to the first bad record. */
 static st_status check_records(sti_journal *j, struct seen_layers *seen, st_error *err)
 {
     struct record_head r;
     const char *key, *json;
-    int64_t cap = 0;
+    int64_t cap = 0, forgotten = 0;
     bool good = true;
     while (good && whole_record(j, j->valid_bytes, &r)) {
         const uint8_t *payload = j->map.data + j->valid_bytes + sizeof r;
@@ -278,7 +290,7 @@ static st_status check_records(sti_journal *j, struct seen_layers *seen, st_erro
         if (r.kind == STI_RECORD_CHUNK) {
             good = chunk_ok(&j->begin, payload, bytes);
             if (good)
-                STI_TRY(take_chunk(seen, view_chunk(payload), &good, err));
+                STI_TRY(take_chunk(seen, view_chunk(payload), payload - j->map.data, &good, err));
         } else if (r.kind == STI_RECORD_TOKENS) {
             good = take_tokens(j, payload, bytes);
         } else {
@@ -288,35 +300,23 @@ static st_status check_records(sti_journal *j, struct seen_layers *seen, st_erro
         }
         if (good)
             j->valid_bytes += (int64_t)sizeof r + bytes;
+        if (j->valid_bytes - forgotten > FORGET_BYTES) {
+            sti_map_forget(&j->map);
+            forgotten = j->valid_bytes;
+        }
     }
     return ST_OK;
 }
 
-/* Second walk: where each layer's chunks stand. Takes n_chunk for the place of the next one. */
-static void note_chunks(sti_journal *j, const struct seen_layers *seen, int64_t at)
+/* Sorts the chunks by layer. */
+static st_status index_chunks(sti_journal *j, struct seen_layers *seen, st_error *err)
 {
-    struct record_head r;
-    sti_chunk_head h;
-    for (; at < j->valid_bytes; at += (int64_t)(sizeof r + r.bytes)) {
-        memcpy(&r, j->map.data + at, sizeof r);
-        if (r.kind != STI_RECORD_CHUNK)
-            continue;
-        memcpy(&h, j->map.data + at + sizeof r, sizeof h);
-        j->chunk[seen->layer[h.layer].n_chunk++] = at + (int64_t)sizeof r;
-    }
-}
-
-static st_status index_chunks(sti_journal *j, struct seen_layers *seen, int64_t first, st_error *err)
-{
-    int64_t n_chunk = 0;
-    for (int64_t l = 0; l < seen->n; l++) {
+    for (int64_t l = 0; l < seen->n; l++)
         j->n_layer += seen->layer[l].n_chunk > 0;
-        n_chunk += seen->layer[l].n_chunk;
-    }
     j->layer = sti_calloc((size_t)j->n_layer * sizeof *j->layer);
-    j->chunk = sti_calloc((size_t)n_chunk * sizeof *j->chunk);
+    j->chunk = sti_calloc((size_t)seen->n_chunk * sizeof *j->chunk);
     if (j->layer == NULL || j->chunk == NULL)
-        return sti_fail_mem(err, (size_t)n_chunk * sizeof *j->chunk);
+        return sti_fail_mem(err, (size_t)seen->n_chunk * sizeof *j->chunk);
     for (int64_t l = 0, at = 0, i = 0; l < seen->n; l++) {
         struct seen *s = &seen->layer[l];
         if (s->n_chunk == 0)
@@ -329,9 +329,10 @@ static st_status index_chunks(sti_journal *j, struct seen_layers *seen, int64_t 
                                             .chunk = j->chunk + at,
                                             .row_end = s->row_end};
         at += s->n_chunk;
-        s->n_chunk = at - s->n_chunk;
+        s->n_chunk = at - s->n_chunk; /* from here on: the place of its next chunk */
     }
-    note_chunks(j, seen, first);
+    for (int64_t i = 0; i < seen->n_chunk; i++)
+        j->chunk[seen->layer[seen->chunk[i].layer].n_chunk++] = seen->chunk[i].at;
     return ST_OK;
 }
 
@@ -365,13 +366,13 @@ st_status sti_journal_open(sti_mapping map, sti_journal *j, st_error *err)
     *j = (sti_journal){.map = map};
     status = read_begin(j, &head, err);
     if (status == ST_OK) {
-        int64_t first = j->valid_bytes;
         status = check_records(j, &seen, err);
         if (status == ST_OK)
-            status = index_chunks(j, &seen, first, err);
+            status = index_chunks(j, &seen, err);
         j->sealed = head.sealed_bytes == (uint64_t)j->valid_bytes;
     }
     sti_free(seen.layer);
+    sti_free(seen.chunk);
     if (status != ST_OK)
         sti_journal_free(j);
     return status;
@@ -388,7 +389,7 @@ void sti_journal_free(sti_journal *j)
     j->json = NULL;
 }
 
-/* ---- using it -------------------------------------------------------------------------------------------- */
+/* ---- using it -------------------------------------------------------------------------------- */
 
 sti_chunk sti_journal_chunk(const sti_journal *j, int64_t at)
 {
@@ -441,6 +442,7 @@ st_status sti_journal_samples(const sti_journal *j, sti_samples *s, st_error *er
         int64_t n = 0;
         for (int64_t c = 0; c < j->layer[i].n_chunk; c++)
             n += sti_journal_chunk(j, j->layer[i].chunk[c]).h.n_cert;
+        sti_map_forget(&j->map);
         s->layer[i] = (st_cert_samples){j->layer[i].layer, j->layer[i].n_head, n, NULL, NULL};
         n_row += n;
         n_value += n * j->layer[i].n_head;
@@ -458,6 +460,7 @@ st_status sti_journal_samples(const sti_journal *j, sti_samples *s, st_error *er
         if (n == 0)
             continue;
         gather_layer(j, &j->layer[i], &l, rows, value, value + n);
+        sti_map_forget(&j->map);
         s->layer[s->n_layer] = l;
         s->rows[s->n_layer++] = rows;
         rows += l.n_row;

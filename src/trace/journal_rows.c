@@ -2,9 +2,9 @@
  *
  * journal_rows.c — the rows of one head, in order, out of chunks that may cut a query block in two.
  *
- * Nearly every row is one piece of one chunk and is handed out where it lies in the map. Where micro-batches
- * meet inside a query block (or single tokens are decoded), the pieces are joined: the union of their key
- * blocks, each mass weighted by the rows that the piece stands for.
+ * Nearly every row is one piece of one chunk and is handed out where it lies in the map. Where
+ * micro-batches meet inside a query block (or single tokens are decoded), the pieces are joined:
+ * the union of their key blocks, each mass weighted by the rows that the piece stands for.
  */
 #include "trace/journal.h"
 
@@ -74,7 +74,8 @@ static bool reserve(sti_rows *r, int64_t n)
     return false;
 }
 
-/* Merges the n entries of list `from` with the piece into the other list; gives the union's size. */
+/* Merges the n entries of list `from` with the piece into the other list; gives the union's size.
+ */
 static int64_t join(sti_rows *r, int from, int64_t n, const struct piece *p)
 {
     const int32_t *ia = r->index + from * r->cap;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * journal_write.c — appending to the journal. A record is on the file as a whole or not at all: what a full
- * disk cut short is taken back at once, what a crash cut short is found by its checksum.
+ * journal_write.c — appending to the journal. A record is on the file as a whole or not at all:
+ * what a full disk cut short is taken back at once, what a crash cut short is found by its
+ * checksum.
  */
 #include <errno.h>
 #include <fcntl.h>

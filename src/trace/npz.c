@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * npz.c — a trace as a NumPy archive that scipy.sparse.load_npz opens: a zip file of .npy arrays, stored.
+ * npz.c — a trace as a NumPy archive that scipy.sparse.load_npz opens: a zip file of .npy arrays,
+ * stored.
  *
- * Every member carries the zip64 fields, needed or not: one path, tested at any size. A member's checksum is
- * known only after its data; its place in the local header is filled then.
+ * Every member carries the zip64 fields, needed or not: one path, tested at any size. A member's
+ * checksum is known only after its data; its place in the local header is filled then.
  */
 #include <stdio.h>
 
@@ -30,7 +31,7 @@ struct archive {
     int n_member;
 };
 
-/* ---- zip ---------------------------------------------------------------------------------------------------------- */
+/* ---- zip ------------------------------------------------------------------------------------- */
 
 /* A small buffer of little-endian fields. */
 struct fields {
@@ -145,7 +146,7 @@ static st_status end_archive(struct archive *z, st_error *err)
     return sti_outfile_write(z->out, f.byte, f.n, err);
 }
 
-/* ---- npy ---------------------------------------------------------------------------------------------------------- */
+/* ---- npy ------------------------------------------------------------------------------------- */
 
 /* Begins a member that holds an array of n elements (n < 0: a scalar). */
 static st_status begin_array(struct archive *z, const char *name, const char *descr,
@@ -199,7 +200,8 @@ static st_status write_pointers(struct archive *z, sti_walk *w, int64_t *nnz, st
     return end_member(z, err);
 }
 
-static st_status write_entries(struct archive *z, sti_walk *w, int64_t nnz, bool mass, st_error *err)
+static st_status write_entries(struct archive *z, sti_walk *w, int64_t nnz, bool mass,
+                               st_error *err)
 {
     STI_TRY(begin_array(z, mass ? "data" : "indices", mass ? "<f4" : "<i4", 4, nnz, err));
     for (sti_walk_rewind(w); sti_walk_next(w);) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * query.c — the rows of a part of a trace, and the two questions asked most: what does this part read, and
- * who reads that span.
+ * query.c — the rows of a part of a trace, and the two questions asked most: what does this part
+ * read, and who reads that span.
  */
 #include "trace/trace_int.h"
 
-/* ---- walking over a part ------------------------------------------------------------------------------------------- */
+/* ---- walking over a part --------------------------------------------------------------------- */
 
 static bool wanted(const int32_t *list, int64_t n, int32_t x)
 {
@@ -112,7 +112,7 @@ st_status sti_walk_init(sti_walk *w, const st_trace *t, const st_trace_part *par
     return ST_OK;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 st_status st_trace_reads(const st_trace *t, const st_trace_part *part, double *reads, st_error *err)
 {

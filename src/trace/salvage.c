@@ -2,10 +2,11 @@
  *
  * salvage.c — a trace out of what an interrupted run left behind.
  *
- * How far to go: a layer's rows are in the journal up to its last whole chunk. While a micro-batch is under
- * way some layers are ahead of others, so the rows that all layers have are those of the layer furthest
- * behind. But a layer that has no chunk at all does not show. It cannot be missing once any layer has begun
- * a second micro-batch, nor if the run had ended; before that nothing is sure, and nothing is saved.
+ * How far to go: a layer's rows are in the journal up to its last whole chunk. While a micro-batch
+ * is under way some layers are ahead of others, so the rows that all layers have are those of the
+ * layer furthest behind. But a layer that has no chunk at all does not show. It cannot be missing
+ * once any layer has begun a second micro-batch, nor if the run had ended; before that nothing is
+ * sure, and nothing is saved.
  */
 #include <errno.h>
 #include <sys/file.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * tensors.c — reading safetensors. Nothing of a file is believed before it is proved: opening checks the
- * whole header, so that what is handed out afterwards can be used without another look.
+ * tensors.c — reading safetensors. Nothing of a file is believed before it is proved: opening
+ * checks the whole header, so that what is handed out afterwards can be used without another look.
  *
- * The header is parsed in a copy of its own, in place: a string's address less the copy's start is its
- * byte in the file, which is how messages know their position.
+ * The header is parsed in a copy of its own, in place: a string's address less the copy's start is
+ * its byte in the file, which is how messages know their position.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,10 +41,10 @@ static const struct {
     const char *name;
     size_t bytes;
 } type_info[ST_TENSOR_TYPE_COUNT] = {
-    [ST_TENSOR_BOOL] = {"BOOL", 1}, [ST_TENSOR_U8] = {"U8", 1},     [ST_TENSOR_I8] = {"I8", 1},
-    [ST_TENSOR_U16] = {"U16", 2},   [ST_TENSOR_I16] = {"I16", 2},   [ST_TENSOR_F16] = {"F16", 2},
-    [ST_TENSOR_BF16] = {"BF16", 2}, [ST_TENSOR_U32] = {"U32", 4},   [ST_TENSOR_I32] = {"I32", 4},
-    [ST_TENSOR_F32] = {"F32", 4},   [ST_TENSOR_U64] = {"U64", 8},   [ST_TENSOR_I64] = {"I64", 8},
+    [ST_TENSOR_BOOL] = {"BOOL", 1}, [ST_TENSOR_U8] = {"U8", 1},   [ST_TENSOR_I8] = {"I8", 1},
+    [ST_TENSOR_U16] = {"U16", 2},   [ST_TENSOR_I16] = {"I16", 2}, [ST_TENSOR_F16] = {"F16", 2},
+    [ST_TENSOR_BF16] = {"BF16", 2}, [ST_TENSOR_U32] = {"U32", 4}, [ST_TENSOR_I32] = {"I32", 4},
+    [ST_TENSOR_F32] = {"F32", 4},   [ST_TENSOR_U64] = {"U64", 8}, [ST_TENSOR_I64] = {"I64", 8},
     [ST_TENSOR_F64] = {"F64", 8},
 };
 
@@ -58,7 +58,7 @@ size_t st_tensor_type_bytes(st_tensor_type type)
     return (unsigned)type < ST_TENSOR_TYPE_COUNT ? type_info[type].bytes : 0;
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------ */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 st_status sti_fail_at(st_error *err, st_status status, int64_t position, const char *fmt, ...)
 {
@@ -104,7 +104,7 @@ static int64_t place(const st_tensors *f, const char *s)
 
 #define FAIL_FORMAT(at, ...) sti_fail_at(err, ST_ERR_FORMAT, at, __VA_ARGS__)
 
-/* ---- one tensor's description ---------------------------------------------------------------------------- */
+/* ---- one tensor's description ---------------------------------------------------------------- */
 
 static st_status parse_shape(yyjson_val *v, entry *e, int64_t at, const char *name, st_error *err)
 {
@@ -157,8 +157,8 @@ static st_status parse_type(yyjson_val *v, entry *e, int64_t at, const char *nam
                        s == NULL ? "(not a string)" : sti_quote(r, s));
 }
 
-/* Bytes that a shape takes; -1: more than an int64 counts. Zeros do not hide an overflow, so that any
- * product of indices is a number. */
+/* Bytes that a shape takes; -1: more than an int64 counts. Zeros do not hide an overflow, so that
+ * any product of indices is a number. */
 static int64_t shape_bytes(const st_tensor *t)
 {
     int64_t product = (int64_t)st_tensor_type_bytes(t->type);
@@ -212,7 +212,7 @@ static st_status parse_tensor(const st_tensors *f, yyjson_val *key, yyjson_val *
     return ST_OK;
 }
 
-/* ---- metadata -------------------------------------------------------------------------------------------- */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 static int compare_meta(const void *a, const void *b)
 {
@@ -252,7 +252,7 @@ static st_status parse_meta(st_tensors *f, yyjson_val *key, yyjson_val *val, st_
     return ST_OK;
 }
 
-/* ---- the file as a whole --------------------------------------------------------------------------------- */
+/* ---- the file as a whole --------------------------------------------------------------------- */
 
 static int compare_data(const void *a, const void *b)
 {
@@ -413,7 +413,7 @@ void st_tensors_free(st_tensors *f)
     sti_free(f);
 }
 
-/* ---- looking things up ------------------------------------------------------------------------------------- */
+/* ---- looking things up ----------------------------------------------------------------------- */
 
 int64_t st_tensors_count(const st_tensors *f)
 {

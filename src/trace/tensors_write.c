@@ -9,7 +9,7 @@
 #include "trace/files.h"
 #include "trace/tensors_int.h"
 
-/* ---- checks ---------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 st_status sti_tensor_check(const st_tensor *t, st_error *err)
 {
@@ -66,7 +66,7 @@ static st_status check_meta(const char *const (*meta)[2], int64_t n_meta, st_err
     return n_meta == 0 ? ST_OK : check_unique(meta[0], sizeof *meta, n_meta, "metadata", err);
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------ */
+/* ---- the header ------------------------------------------------------------------------------ */
 
 /* The header as a JSON document; NULL: out of memory. */
 static yyjson_mut_doc *build_document(const st_tensor *tensor, int64_t n_tensor,
@@ -130,7 +130,7 @@ st_status sti_tensors_header(const st_tensor *tensor, int64_t n_tensor,
     return *out == NULL ? sti_fail_mem(err, 8 + n) : ST_OK;
 }
 
-/* ---- whole files ----------------------------------------------------------------------------------------- */
+/* ---- whole files ----------------------------------------------------------------------------- */
 
 /* Copies the list in order of falling element size, so that no tensor needs padding. */
 static st_tensor *order_by_size(const st_tensor *tensor, int64_t n)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace.c — opening a trace. Types, shapes and the geometry are proved here, once; what the arrays hold is
- * proved by validate.c, and whoever reads them before stays inside them by st_trace_row.
+ * trace.c — opening a trace. Types, shapes and the geometry are proved here, once; what the arrays
+ * hold is proved by validate.c, and whoever reads them before stays inside them by st_trace_row.
  */
 #include <stdio.h>
 
@@ -12,7 +12,7 @@
 
 #define FORMAT_VERSION 1
 
-/* ---- reading a document ---------------------------------------------------------------------------------------- */
+/* ---- reading a document ---------------------------------------------------------------------- */
 
 /* A metadata document while it is read: errors name it and stand at its first byte. */
 struct document {
@@ -22,7 +22,8 @@ struct document {
     yyjson_val *root;
 };
 
-static st_status open_document(const st_trace *t, const char *key, struct document *d, st_error *err)
+static st_status open_document(const st_trace *t, const char *key, struct document *d,
+                               st_error *err)
 {
     const char *text = st_tensors_meta(t->file, key);
     yyjson_read_err json_err;
@@ -34,8 +35,9 @@ static st_status open_document(const st_trace *t, const char *key, struct docume
     if (d->doc == NULL && json_err.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return sti_fail_mem(err, strlen(text));
     if (d->doc == NULL)
-        return sti_fail_at(err, ST_ERR_FORMAT, d->at, "metadata \"%s\" is not JSON: %s at its byte %zu",
-                           key, json_err.msg, json_err.pos);
+        return sti_fail_at(err, ST_ERR_FORMAT, d->at,
+                           "metadata \"%s\" is not JSON: %s at its byte %zu", key, json_err.msg,
+                           json_err.pos);
     d->root = yyjson_doc_get_root(d->doc);
     if (yyjson_is_obj(d->root))
         return ST_OK;
@@ -47,8 +49,8 @@ static st_status get_int(const struct document *d, yyjson_val *obj, const char *
                          int64_t hi, int64_t *out, st_error *err)
 {
     yyjson_val *v = yyjson_obj_get(obj, name);
-    if (!yyjson_is_uint(v) || yyjson_get_uint(v) > INT64_MAX ||
-        (int64_t)yyjson_get_uint(v) < lo || (int64_t)yyjson_get_uint(v) > hi)
+    if (!yyjson_is_uint(v) || yyjson_get_uint(v) > INT64_MAX || (int64_t)yyjson_get_uint(v) < lo ||
+        (int64_t)yyjson_get_uint(v) > hi)
         return sti_fail_at(err, ST_ERR_FORMAT, d->at, "%s: %s is not a whole number %lld..%lld",
                            d->key, name, (long long)lo, (long long)hi);
     *out = (int64_t)yyjson_get_uint(v);
@@ -75,7 +77,7 @@ static st_status get_real(const struct document *d, yyjson_val *v, const char *n
     return ST_OK;
 }
 
-/* ---- tensors that the format names -------------------------------------------------------------------------------- */
+/* ---- tensors that the format names ----------------------------------------------------------- */
 
 static const char *shape_text(char out[56], int64_t n0, int64_t n1)
 {
@@ -86,7 +88,8 @@ static const char *shape_text(char out[56], int64_t n0, int64_t n1)
     return out;
 }
 
-/* Finds a tensor of this type and shape (n0 < 0: any length; n1 < 0: one index). Absent: *out NULL. */
+/* Finds a tensor of this type and shape (n0 < 0: any length; n1 < 0: one index). Absent: *out NULL.
+ */
 static st_status find_tensor(const st_trace *t, const char *name, st_tensor_type type, int64_t n0,
                              int64_t n1, const st_tensor **out, st_error *err)
 {
@@ -130,8 +133,8 @@ static st_status open_selection(const st_trace *t, sti_layer *l, st_error *err)
     st_trace_layer *p = &l->pub;
     int64_t n_row;
     char name[48];
-    STI_TRY(need_tensor(t, layer_name(name, p->layer, "head"), ST_TENSOR_I32, -1, -1, &l->head,
-                        err));
+    STI_TRY(
+        need_tensor(t, layer_name(name, p->layer, "head"), ST_TENSOR_I32, -1, -1, &l->head, err));
     p->n_head = l->head->shape[0];
     if (p->n_head < 1 || p->n_head > l->n_head)
         return sti_fail_at(err, ST_ERR_FORMAT, sti_tensors_name_position(t->file, name),
@@ -188,7 +191,7 @@ static st_status open_tokens(st_trace *t, st_error *err)
     return ST_OK;
 }
 
-/* ---- metadata --------------------------------------------------------------------------------------------------------- */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 static st_status check_version(const st_trace *t, st_error *err)
 {
@@ -223,8 +226,8 @@ static st_status parse_layer(const st_trace *t, const struct document *d, yyjson
     STI_TRY(get_int(d, o, "visible_pairs", 0, INT64_MAX, &l->pub.visible_pairs, err));
     STI_TRY(get_int(d, o, "kept_pairs", 0, l->pub.visible_pairs, &l->pub.kept_pairs, err));
     STI_TRY(get_int(d, o, "exact_pairs", 0, INT64_MAX, &l->pub.exact_pairs, err));
-    if (kind == NULL || (strcmp(kind, "sparse") != 0 && strcmp(kind, "exact") != 0 &&
-                         strcmp(kind, "mixed") != 0))
+    if (kind == NULL ||
+        (strcmp(kind, "sparse") != 0 && strcmp(kind, "exact") != 0 && strcmp(kind, "mixed") != 0))
         return sti_fail_at(err, ST_ERR_FORMAT, d->at,
                            "geometry: kind of layer %d is not sparse, exact or mixed",
                            l->pub.layer);
@@ -310,7 +313,8 @@ static st_status parse_certificate(st_trace *t, const struct document *d, st_err
     c->worst_head = (int)head;
     for (size_t i = 0; i < 2; i++)
         STI_TRY(get_real(d, yyjson_arr_get(ci, i), "recall_ci95", 1, &c->recall_ci95[i], err));
-#define REAL(name, hi) STI_TRY(get_real(d, yyjson_obj_get(d->root, #name), #name, hi, &c->name, err))
+#define REAL(name, hi)                                                                             \
+    STI_TRY(get_real(d, yyjson_obj_get(d->root, #name), #name, hi, &c->name, err))
     REAL(recall_mean, 1);
     REAL(recall_p5, 1);
     REAL(recall_worst, 1);
@@ -332,7 +336,7 @@ static st_status with_document(st_trace *t, const char *key,
     return status;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static st_status read_trace(st_trace *t, st_error *err)
 {
@@ -375,7 +379,7 @@ void st_trace_free(st_trace *t)
     sti_free(t);
 }
 
-/* ---- what is in it ------------------------------------------------------------------------------------------------------ */
+/* ---- what is in it --------------------------------------------------------------------------- */
 
 void st_trace_get_info(const st_trace *t, st_trace_info *info)
 {

@@ -14,7 +14,7 @@
 typedef struct sti_layer {
     st_trace_layer pub; /* arrays NULL unless recorded */
     bool recorded;
-    int64_t n_head;                     /* of the model */
+    int64_t n_head; /* of the model */
     const st_tensor *head, *indptr, *indices, *mass, *lse;
     const st_tensor *cert_rows, *cert_recall, *cert_err; /* NULL: no samples */
 } sti_layer;
@@ -29,7 +29,7 @@ struct st_trace {
     const st_tensor *tokens, *piece_ptr, *text;
 };
 
-/* ---- entries that can be trusted --------------------------------------------------------------------------- */
+/* ---- entries that can be trusted ------------------------------------------------------------- */
 
 typedef struct sti_entries {
     int64_t n;
@@ -51,7 +51,7 @@ static inline bool sti_entry_ok(const st_trace *t, const sti_entries *e, int64_t
     return e->indices[i] >= 0 && e->indices[i] < t->info.nbk && e->mass[i] <= STI_F16_ONE;
 }
 
-/* ---- the rows of a part --------------------------------------------------------------------------------------- */
+/* ---- the rows of a part ---------------------------------------------------------------------- */
 
 /* Walks over (layer, head, query block), the block fastest. */
 typedef struct sti_walk {
@@ -61,8 +61,8 @@ typedef struct sti_walk {
     int64_t n_row;  /* rows in all */
     int64_t n_head; /* (layer, head) pairs in all */
     /* the row at hand */
-    int64_t i;     /* of trace->recorded */
-    int64_t h;     /* position in the layer's heads */
+    int64_t i; /* of trace->recorded */
+    int64_t h; /* position in the layer's heads */
     int64_t blk;
     const sti_layer *layer;
 } sti_walk;

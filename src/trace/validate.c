@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * validate.c — proves what opening took on trust: every number of every array. docs/trace-format.md marks
- * what is proved here as "checked". Each error stands at the byte of the first number that is wrong.
+ * validate.c — proves what opening took on trust: every number of every array. docs/trace-format.md
+ * marks what is proved here as "checked". Each error stands at the byte of the first number that is
+ * wrong.
  */
 #include <float.h>
 #include <math.h>
@@ -16,7 +17,7 @@ static int64_t byte_of(const st_tensor *t, int64_t i)
 
 #define BAD(tensor, i, ...) sti_fail_at(err, ST_ERR_FORMAT, byte_of(tensor, i), __VA_ARGS__)
 
-/* ---- tensors --------------------------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* A row pointer: from 0, never falling, up to `end`. */
 static st_status check_pointers(const st_tensor *t, int64_t end, st_error *err)
@@ -112,7 +113,7 @@ static st_status check_samples(const st_trace *t, const sti_layer *l, st_error *
     return check_floats(l->cert_err, 0, FLT_MAX, err);
 }
 
-/* ---- documents --------------------------------------------------------------------------------------------------------- */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 static bool close_to(double a, double b)
 {
@@ -137,7 +138,8 @@ static st_status compute_certificate(const st_trace *t, st_certificate *c, st_er
     return status;
 }
 
-/* Whether the head that the certificate calls the worst is as bad as the worst one (there may be several). */
+/* Whether the head that the certificate calls the worst is as bad as the worst one (there may be
+ * several). */
 static bool names_worst(const st_trace *t, const st_certificate *said, double worst)
 {
     for (int64_t i = 0; i < t->n_layer; i++) {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * writer.c — takes a run's chunks and appends them to the journal. Whatever a caller hands over is checked
- * here, at the door: what is in the journal makes a valid trace.
+ * writer.c — takes a run's chunks and appends them to the journal; at the end has a trace made of
+ * it.
  */
 #include <float.h>
-#include <math.h>
 #include <unistd.h>
 
 #include "trace/journal.h"
@@ -41,7 +40,7 @@ struct st_trace_writer {
             return sti_fail_mem(err, (size_t)(need) * sizeof *(w)->enc_##field);                   \
     } while (0)
 
-/* ---- starting -------------------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static st_status check_list(const int32_t *list, int64_t n, int32_t max, const char *what,
                             st_error *err)
@@ -136,15 +135,14 @@ st_status st_trace_writer_create(const char *path, int64_t n_tok, int bq, int bk
     w = sti_calloc(sizeof *w);
     if (w == NULL)
         return sti_fail_mem(err, sizeof *w);
-    w->begin = (sti_begin){.n_tok = n_tok,
-                           .bq = bq,
-                           .bk = bk,
-                           .row_begin = opt->row_begin / bq * bq,
-                           .row_end = opt->row_end == 0
-                                          ? n_tok
-                                          : sti_min(n_tok, sti_round_up(opt->row_end, bq)),
-                           .lse = opt->lse,
-                           .mass_floor = (double)opt->mass_floor};
+    w->begin = (sti_begin){
+        .n_tok = n_tok,
+        .bq = bq,
+        .bk = bk,
+        .row_begin = opt->row_begin / bq * bq,
+        .row_end = opt->row_end == 0 ? n_tok : sti_min(n_tok, sti_round_up(opt->row_end, bq)),
+        .lse = opt->lse,
+        .mass_floor = (double)opt->mass_floor};
     w->n_layer = opt->n_layer;
     w->n_head = opt->n_head;
     w->path = sti_path_with(path, "");
@@ -176,39 +174,9 @@ static st_status check_open(const st_trace_writer *w, st_error *err)
     return ST_OK;
 }
 
-/* ---- checking a chunk -------------------------------------------------------------------------------------- */
+/* ---- encoding a chunk ------------------------------------------------------------------------ */
 
-static st_status check_place(const st_trace_writer *w, const st_chunk *c, st_error *err)
-{
-    const st_selection *s = c->sel;
-    int64_t first_blk, nbq, n_tok = w->begin.n_tok;
-    if (c->layer < 0 || c->layer > STI_LAYER_MAX)
-        return sti_fail(err, ST_ERR_ARG, -1, "layer is %d, must be 0..%d", c->layer, STI_LAYER_MAX);
-    if (c->kind != ST_CHUNK_SPARSE && c->kind != ST_CHUNK_EXACT)
-        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: kind is %d", c->layer, (int)c->kind);
-    if (c->first_query < 0 || c->n_q < 1 || c->first_query >= n_tok ||
-        c->n_q > n_tok - c->first_query)
-        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: rows %lld + %lld do not fit in %lld tokens",
-                        c->layer, (long long)c->first_query, (long long)c->n_q, (long long)n_tok);
-    if (s == NULL || s->indptr == NULL || s->n_head < 1 || s->n_head > STI_HEAD_MAX)
-        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: no selection, or one of no heads",
-                        c->layer);
-    first_blk = c->first_query / w->begin.bq;
-    nbq = (c->first_query + c->n_q - 1) / w->begin.bq - first_blk + 1;
-    if (s->bq != w->begin.bq || s->bk != w->begin.bk || s->first_blk != first_blk || s->nbq != nbq)
-        return sti_fail(err, ST_ERR_ARG, -1,
-                        "layer %d: the selection has blocks %d x %d, query blocks %lld + %lld; "
-                        "%lld x %lld, %lld + %lld were expected",
-                        c->layer, s->bq, s->bk, (long long)s->first_blk, (long long)s->nbq,
-                        (long long)w->begin.bq, (long long)w->begin.bk, (long long)first_blk,
-                        (long long)nbq);
-    if (c->kept_pairs < 0 || c->kept_pairs > c->visible_pairs ||
-        c->visible_pairs > INT64_MAX - w->pairs)
-        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: %lld kept pairs of %lld visible ones",
-                        c->layer, (long long)c->kept_pairs, (long long)c->visible_pairs);
-    return ST_OK;
-}
-
+/* Whether a sound chunk goes with those before it. */
 static st_status check_state(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
     const struct layer_state *l;
@@ -224,78 +192,10 @@ static st_status check_state(st_trace_writer *w, const st_chunk *c, st_error *er
     if (l->n_head != 0 && c->sel->n_head != l->n_head)
         return sti_fail(err, ST_ERR_ARG, -1, "layer %d: %d heads, %lld before", c->layer,
                         c->sel->n_head, (long long)l->n_head);
+    if (c->visible_pairs > INT64_MAX - w->pairs)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: the token pairs overflow", c->layer);
     return ST_OK;
 }
-
-static st_status check_row(const st_chunk *c, int64_t row, int64_t nbk, st_error *err)
-{
-    const st_selection *s = c->sel;
-    int64_t head = row / s->nbq, blk = s->first_blk + row % s->nbq;
-    if (s->indptr[row + 1] < s->indptr[row])
-        return sti_fail(err, ST_ERR_ARG, row, "layer %d: indptr[%lld] falls", c->layer,
-                        (long long)row + 1);
-    for (int64_t e = s->indptr[row]; e < s->indptr[row + 1]; e++) {
-        if (s->indices[e] < 0 || s->indices[e] >= nbk ||
-            (e > s->indptr[row] && s->indices[e] <= s->indices[e - 1]))
-            return sti_fail(err, ST_ERR_ARG, e,
-                            "layer %d, head %lld, query block %lld: key block %d is beyond the %lld "
-                            "or not rising",
-                            c->layer, (long long)head, (long long)blk, s->indices[e],
-                            (long long)nbk);
-        if (isnan(c->mass[e]))
-            return sti_fail(err, ST_ERR_ARG, e,
-                            "layer %d, head %lld, query block %lld: mass of key block %d is NaN",
-                            c->layer, (long long)head, (long long)blk, s->indices[e]);
-    }
-    return ST_OK;
-}
-
-static st_status check_selection(const st_trace_writer *w, const st_chunk *c, st_error *err)
-{
-    int64_t n_row = c->sel->n_head * c->sel->nbq;
-    if (c->sel->indptr[0] != 0)
-        return sti_fail(err, ST_ERR_ARG, 0, "layer %d: indptr does not begin with 0", c->layer);
-    if (c->sel->indptr[n_row] > 0 && (c->sel->indices == NULL || c->mass == NULL))
-        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: no indices or no mass", c->layer);
-    for (int64_t r = 0; r < n_row; r++)
-        STI_TRY(check_row(c, r, sti_ceil_div(w->begin.n_tok, w->begin.bk), err));
-    return ST_OK;
-}
-
-static st_status check_certificate(const st_chunk *c, st_error *err)
-{
-    int64_t next = c->first_query;
-    if (c->n_cert < 0 || c->n_cert > c->n_q ||
-        (c->n_cert > 0 &&
-         (c->cert_rows == NULL || c->cert_recall == NULL || c->cert_err == NULL)))
-        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: %lld certified rows, or none given",
-                        c->layer, (long long)c->n_cert);
-    for (int64_t i = 0; i < c->n_cert; i++) {
-        if (c->cert_rows[i] < next || c->cert_rows[i] >= c->first_query + c->n_q)
-            return sti_fail(err, ST_ERR_ARG, i, "layer %d: certified row %lld is out of order",
-                            c->layer, (long long)c->cert_rows[i]);
-        next = c->cert_rows[i] + 1;
-    }
-    for (int64_t i = 0; i < c->sel->n_head * c->n_cert; i++)
-        if (isnan(c->cert_recall[i]) || isnan(c->cert_err[i]) || c->cert_err[i] < 0)
-            return sti_fail(err, ST_ERR_ARG, i,
-                            "layer %d, row %lld, head %lld: recall %g, error %g", c->layer,
-                            (long long)c->cert_rows[i % c->n_cert], (long long)(i / c->n_cert),
-                            (double)c->cert_recall[i], (double)c->cert_err[i]);
-    return ST_OK;
-}
-
-static st_status check_lse(const st_chunk *c, st_error *err)
-{
-    for (int64_t i = 0; c->lse != NULL && i < c->sel->n_head * c->n_q; i++)
-        if (!(c->lse[i] < INFINITY))
-            return sti_fail(err, ST_ERR_ARG, i, "layer %d, head %lld, row %lld: lse is %g", c->layer,
-                            (long long)(i / c->n_q), (long long)(c->first_query + i % c->n_q),
-                            (double)c->lse[i]);
-    return ST_OK;
-}
-
-/* ---- encoding a chunk -------------------------------------------------------------------------------------- */
 
 static bool in_list(const int32_t *list, int64_t n, int64_t x)
 {
@@ -403,9 +303,9 @@ static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *e
 {
     size_t size[STI_CHUNK_ARRAYS];
     sti_bytes piece[1 + STI_CHUNK_ARRAYS] = {
-        {&w->h, sizeof w->h},  {w->enc_indptr, 0}, {c->cert_rows, 0},  {w->enc_head, 0},
-        {w->enc_indices, 0},   {w->enc_lse, 0},    {w->enc_recall, 0}, {w->enc_err, 0},
-        {w->enc_mass, 0},
+        {&w->h, sizeof w->h}, {w->enc_indptr, 0},  {c->cert_rows, 0},
+        {w->enc_head, 0},     {w->enc_indices, 0}, {w->enc_lse, 0},
+        {w->enc_recall, 0},   {w->enc_err, 0},     {w->enc_mass, 0},
     };
     sti_chunk_sizes(&w->h, size);
     for (int i = 0; i < STI_CHUNK_ARRAYS; i++)
@@ -416,11 +316,8 @@ static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *e
 st_status st_trace_writer_add(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
     STI_TRY(check_open(w, err));
-    STI_TRY(check_place(w, c, err));
+    STI_TRY(sti_chunk_check(c, &w->begin, err));
     STI_TRY(check_state(w, c, err));
-    STI_TRY(check_selection(w, c, err));
-    STI_TRY(check_certificate(c, err));
-    STI_TRY(check_lse(c, err));
     STI_TRY(encode_head(w, c, err));
     STI_TRY(encode_rows(w, c, err));
     STI_TRY(encode_certificate(w, c, err));
@@ -431,10 +328,10 @@ st_status st_trace_writer_add(st_trace_writer *w, const st_chunk *c, st_error *e
     return ST_OK;
 }
 
-/* ---- tokens and documents ------------------------------------------------------------------------------------ */
+/* ---- tokens and documents -------------------------------------------------------------------- */
 
-st_status st_trace_writer_tokens(st_trace_writer *w, const int32_t *token,
-                                 const int64_t *piece_ptr, const char *text, st_error *err)
+st_status st_trace_writer_tokens(st_trace_writer *w, const int32_t *token, const int64_t *piece_ptr,
+                                 const char *text, st_error *err)
 {
     int64_t n = w->begin.n_tok;
     sti_tokens_head h = {.n_tok = n, .text_bytes = -1};
@@ -466,21 +363,22 @@ st_status st_trace_writer_json(st_trace_writer *w, const char *key, const char *
     st_status status;
     STI_TRY(check_open(w, err));
     if (key == NULL || json == NULL || !sti_document_key_ok(key))
-        return sti_fail(err, ST_ERR_ARG, -1,
-                        "a document's key must be 1..64 of a-z 0-9 _ - . and none of the writer's own");
+        return sti_fail(
+            err, ST_ERR_ARG, -1,
+            "a document's key must be 1..64 of a-z 0-9 _ - . and none of the writer's own");
     status = sti_json_check(json, &at, &why);
     if (status == ST_ERR_MEM)
         return sti_fail_mem(err, strlen(json));
     if (status != ST_OK)
-        return sti_fail(err, ST_ERR_ARG, at, "document \"%s\" is not JSON: %s at its byte %lld", key,
-                        why, (long long)at);
+        return sti_fail(err, ST_ERR_ARG, at, "document \"%s\" is not JSON: %s at its byte %lld",
+                        key, why, (long long)at);
     n[0] = (int64_t)strlen(key);
     n[1] = (int64_t)strlen(json);
     sti_bytes piece[3] = {{n, sizeof n}, {key, (size_t)n[0] + 1}, {json, (size_t)n[1] + 1}};
     return sti_journal_append(&w->out, STI_RECORD_JSON, piece, 3, err);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* Reads back what was appended: all of it must be there. */
 static st_status open_journal(st_trace_writer *w, sti_journal *j, st_error *err)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz_trace.c — any bytes as a trace, as plain safetensors, or as the journal of an interrupted run: they are
- * refused or used, and never more than that.
+ * fuzz_trace.c — any bytes as a trace, as plain safetensors, or as the journal of an interrupted
+ * run: they are refused or used, and never more than that.
  *
- * With -DST_FUZZ_ENGINE only LLVMFuzzerTestOneInput is here, for libFuzzer and its like. Without it, main
- * mutates the golden trace and a journal by a fixed sequence:
+ * With -DST_FUZZ_ENGINE only LLVMFuzzerTestOneInput is here, for libFuzzer and its like. Without
+ * it, main mutates the golden trace and a journal by a fixed sequence:
  *
  *   fuzz_trace [COUNT [SEED]]    COUNT mutations of each (default 3000)
  *   fuzz_trace FILE...           just these inputs
@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifndef ST_FUZZ_ENGINE
 
-/* ---- mutations --------------------------------------------------------------------------------------------------- */
+/* ---- mutations ------------------------------------------------------------------------------- */
 
 static uint64_t state;
 
@@ -84,8 +84,10 @@ struct input {
     size_t size;
 };
 
-static const uint64_t odd[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-                               INT64_MAX, (uint64_t)INT64_MIN, UINT64_MAX, 0x7e00, 0x3c01};
+static const uint64_t odd[] = {0,          1,          0x7f,      0x80,
+                               0xff,       0x7fff,     0xffff,    0x7fffffff,
+                               0x80000000, 0xffffffff, INT64_MAX, (uint64_t)INT64_MIN,
+                               UINT64_MAX, 0x7e00,     0x3c01};
 
 /* Overwrites an aligned field of 1 to 8 bytes, a random byte or a random bit of [from, size). */
 static void poke(struct input *in, size_t from)
@@ -108,9 +110,21 @@ static void poke(struct input *in, size_t from)
 /* Puts a number where the header has one: the likeliest way for a hostile file to lie. */
 static void edit_number(struct input *in)
 {
-    static const char *const number[] = {"0", "1", "2", "7", "51", "-1", "1e9", "2147483647",
-                                         "4294967296", "9223372036854775807", "18446744073709551615",
-                                         "0.5", "null", "[]", "\\\"x\\\""};
+    static const char *const number[] = {"0",
+                                         "1",
+                                         "2",
+                                         "7",
+                                         "51",
+                                         "-1",
+                                         "1e9",
+                                         "2147483647",
+                                         "4294967296",
+                                         "9223372036854775807",
+                                         "18446744073709551615",
+                                         "0.5",
+                                         "null",
+                                         "[]",
+                                         "\\\"x\\\""};
     const char *put = number[pick(sizeof number / sizeof *number)];
     uint64_t n;
     size_t at, end, len = strlen(put);
@@ -195,7 +209,7 @@ static void mutate_journal(struct input *in)
         in->size = pick(in->size);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static struct input load(const char *path)
 {

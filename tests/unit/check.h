@@ -7,6 +7,8 @@
 #define CHECK_H
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "sparsetrace/base.h"
 
@@ -42,6 +44,16 @@ static int check_failed, check_done;
             check_failed++;                                                                        \
             printf("%s:%d: failed: %s gave \"%s\", wanted \"%s\"\n", __FILE__, __LINE__, #call,    \
                    st_status_name(check_s_), st_status_name(want));                                \
+        }                                                                                          \
+    } while (0)
+
+/* First thing in a main that is run once for each level of ST_CPU: a machine below the level skips. */
+#define CHECK_LEVEL()                                                                              \
+    do {                                                                                           \
+        const char *check_l_ = getenv("ST_LEVEL_WANTED");                                          \
+        if (check_l_ != NULL && strcmp(check_l_, st_cpu_name()) != 0) {                            \
+            printf("SKIP: this machine has no %s kernels\n", check_l_);                            \
+            return 77;                                                                             \
         }                                                                                          \
     } while (0)
 

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_kernels.c — every row of the ledger against the scalar kernel of the same name, on random data with
+ * the edges that matter: odd sizes, infinities, NaN, zeros, unaligned rows. Rows above the level in use
+ * (ST_CPU) are left to the run at that level.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit/check.h"
+#include "base/util.h"
+#include "kernels/kernels.h"
+
+static uint64_t state = 1;
+
+static double uniform(void)
+{
+    state = sti_mix(state);
+    return (double)(state >> 11) * 0x1p-53;
+}
+
+static float normal(void)
+{
+    return (float)(sqrt(-2.0 * log(uniform() + 1e-300)) * cos(6.283185307179586 * uniform()));
+}
+
+static int below(int n)
+{
+    return (int)(uniform() * n);
+}
+
+static float *floats(int64_t n, float scale)
+{
+    float *x = sti_alloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = normal() * scale;
+    return x;
+}
+
+/* Within the row's tolerance; NaN equals NaN, infinities must match. */
+static bool close_to(const float *a, const float *b, int64_t n, double tolerance)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(b[i]) ? isnan(a[i]) : a[i] == b[i])
+            continue;
+        if (tolerance == 0.0 || !(fabs((double)a[i] - b[i]) <= tolerance * (1.0 + fabs((double)b[i])))) {
+            printf("  element %lld: %.9g, scalar %.9g\n", (long long)i, (double)a[i], (double)b[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int lanes(const sti_kernel_row *row)
+{
+    return atoi(row->tile + 1);
+}
+
+/* ---- one check per op: runs the row and the scalar one on the same data ---------------------------------- */
+
+static bool check_unpack(const sti_kernel_row *row, stk_unpack_fn *scalar)
+{
+    stk_unpack_fn *fn = (stk_unpack_fn *)row->fn;
+    bool q8 = strcmp(row->dtype, "q8_0") == 0, ok = true;
+    for (int n = 0; n < 150 && ok; n += q8 ? 32 : 1) {
+        size_t bytes = q8 ? (size_t)n / 32 * 34 : (size_t)n * 2;
+        uint8_t *src = sti_alloc(bytes + 2);
+        float *a = floats(n + 1, 1), *b = floats(n + 1, 1);
+        for (size_t i = 0; i < bytes + 2; i++)
+            src[i] = (uint8_t)below(256);
+        for (int i = 0; q8 && i < n / 32; i++) /* a finite scale, as ggml writes it */
+            src[2 + i * 34 + 1] &= 0xbf;
+        fn(a, src + 2, n); /* rows start anywhere a 2-byte element may */
+        scalar(b, src + 2, n);
+        ok = close_to(a, b, n, row->tolerance);
+        sti_free(src);
+        sti_free(a);
+        sti_free(b);
+    }
+    return ok;
+}
+
+static bool check_qk(const sti_kernel_row *row, stk_qk_fn *scalar)
+{
+    int64_t R = lanes(row), n = 1 + below(40), d = 1 + below(130), ld = d + below(9);
+    float *qt = floats(d * R, 1), *k = floats(n * ld, 1), *a = floats(n * R, 1), *b = floats(n * R, 1);
+    bool ok;
+    ((stk_qk_fn *)row->fn)(a, qt, k, n, d, ld);
+    scalar(b, qt, k, n, d, ld);
+    ok = close_to(a, b, n * R, row->tolerance);
+    sti_free(qt);
+    sti_free(k);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+static bool check_pv(const sti_kernel_row *row, stk_pv_fn *scalar)
+{
+    int64_t R = lanes(row), n = 1 + below(40), d = 1 + below(130), ld = d + below(9);
+    float *p = floats(n * R, 1), *v = floats(n * ld, 1), *a = floats(d * R, 1), *b = floats(d * R, 1);
+    bool ok;
+    memcpy(a, b, (size_t)(d * R) * sizeof *a);
+    ((stk_pv_fn *)row->fn)(a, p, v, n, d, ld);
+    scalar(b, p, v, n, d, ld);
+    ok = close_to(a, b, d * R, row->tolerance);
+    sti_free(p);
+    sti_free(v);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+/* [n, R] scores, some of them -inf, a few NaN */
+static float *scores(int64_t n)
+{
+    float *t = floats(n, 20);
+    for (int64_t i = 0; i < n; i++)
+        if (below(8) == 0)
+            t[i] = below(20) == 0 ? NAN : -INFINITY;
+    return t;
+}
+
+static bool check_max(const sti_kernel_row *row, stk_max_fn *scalar)
+{
+    int64_t R = lanes(row), n = below(40);
+    float *t = scores(n * R + 1), *a = floats(R, 1), *b = floats(R, 1);
+    bool ok;
+    a[3] = -INFINITY;
+    memcpy(b, a, (size_t)R * sizeof *a);
+    ((stk_max_fn *)row->fn)(a, t, n);
+    scalar(b, t, n);
+    ok = close_to(a, b, R, row->tolerance);
+    sti_free(t);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+static bool check_expsum(const sti_kernel_row *row, stk_expsum_fn *scalar)
+{
+    int64_t R = lanes(row), n = below(40);
+    float *t = scores(n * R + 1), *u = floats(n * R + 1, 1), *m = floats(R, 1);
+    float *a = floats(R, 1), *b = floats(R, 1);
+    bool ok;
+    for (int r = 0; r < R; r++)
+        m[r] = -INFINITY;
+    stk_max_f32_r16__scalar(m, t, R == 16 ? n : 0);
+    if (R == 32)
+        stk_max_f32_r32__scalar(m, t, n);
+    memcpy(u, t, (size_t)(n * R) * sizeof *u);
+    memcpy(b, a, (size_t)R * sizeof *a);
+    ((stk_expsum_fn *)row->fn)(t, a, m, n);
+    scalar(u, b, m, n);
+    ok = close_to(a, b, R, row->tolerance) && close_to(t, u, n * R, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    sti_free(m);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+static bool check_softcap(const sti_kernel_row *row, stk_softcap_fn *scalar)
+{
+    int64_t R = lanes(row), n = below(40);
+    float *t = floats(n * R + 1, 50), *u = floats(n * R + 1, 1);
+    bool ok;
+    memcpy(u, t, (size_t)(n * R) * sizeof *u);
+    ((stk_softcap_fn *)row->fn)(t, n, 30.0f);
+    scalar(u, n, 30.0f);
+    ok = close_to(t, u, n * R, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    return ok;
+}
+
+static bool check_rescale(const sti_kernel_row *row, stk_rescale_fn *scalar)
+{
+    int64_t R = lanes(row), n = below(40);
+    float *t = floats(n * R + 1, 50), *u = floats(n * R + 1, 1), *f = floats(R, 1);
+    bool ok;
+    memcpy(u, t, (size_t)(n * R) * sizeof *u);
+    ((stk_rescale_fn *)row->fn)(t, f, n);
+    scalar(u, f, n);
+    ok = close_to(t, u, n * R, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    sti_free(f);
+    return ok;
+}
+
+static bool check_quant(const sti_kernel_row *row, stk_quant_fn *scalar)
+{
+    int64_t d = 1 + below(200);
+    float *x = floats(d, below(2) ? 1.0f : 1e-30f), scale_a, scale_b;
+    int8_t a[256] = {0}, b[256] = {0};
+    int32_t sum_a, sum_b;
+    bool ok;
+    if (below(3) == 0)
+        x[below((int)d)] = below(2) ? NAN : INFINITY;
+    if (below(8) == 0)
+        memset(x, 0, (size_t)d * sizeof *x);
+    ((stk_quant_fn *)row->fn)(a, &scale_a, &sum_a, x, d);
+    scalar(b, &scale_b, &sum_b, x, d);
+    ok = memcmp(a, b, sizeof a) == 0 && scale_a == scale_b && sum_a == sum_b;
+    sti_free(x);
+    return ok;
+}
+
+static bool check_idot(const sti_kernel_row *row, stk_idot_fn *scalar)
+{
+    int64_t dp = 4 * (1 + below(70)), n = below(30), stride = dp + 4 * below(4), n_vec = n + 5;
+    int8_t *q = sti_alloc((size_t)dp * 16), *vec = sti_alloc((size_t)(n_vec * stride));
+    int32_t *sum = sti_calloc((size_t)n_vec * 4), *idx = sti_alloc((size_t)n * 4 + 4);
+    int32_t *a = sti_alloc((size_t)n * 64), *b = sti_alloc((size_t)n * 64);
+    bool ok;
+    for (int64_t i = 0; i < dp * 16; i++)
+        q[i] = (int8_t)(below(255) - 127);
+    for (int64_t i = 0; i < n_vec * stride; i++)
+        vec[i] = (int8_t)(below(16) ? below(255) - 127 : below(2) ? 127 : -127);
+    for (int64_t i = 0; i < n_vec; i++)
+        for (int64_t c = 0; c < dp; c++)
+            sum[i] += vec[i * stride + c];
+    for (int64_t i = 0; i < n; i++)
+        idx[i] = below((int)n_vec);
+    ((stk_idot_fn *)row->fn)(a, q, vec, stride, sum, idx, n, dp);
+    scalar(b, q, vec, stride, sum, idx, n, dp);
+    ok = memcmp(a, b, (size_t)n * 64) == 0;
+    ((stk_idot_fn *)row->fn)(a, q, vec, stride, sum, NULL, n, dp);
+    scalar(b, q, vec, stride, sum, NULL, n, dp);
+    ok = ok && memcmp(a, b, (size_t)n * 64) == 0;
+    sti_free(q);
+    sti_free(vec);
+    sti_free(sum);
+    sti_free(idx);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+static bool check_scale(const sti_kernel_row *row, stk_scale_fn *scalar)
+{
+    int64_t n = below(30);
+    float *t = floats(n * 16 + 1, 1), *u = floats(n * 16 + 1, 1), *vs = floats(n + 5, 1);
+    float *rs = floats(16, 1), *rb = floats(16, 1);
+    int32_t *dot = sti_alloc((size_t)n * 64 + 4), *idx = sti_alloc((size_t)n * 4 + 4);
+    bool ok = true;
+    for (int64_t i = 0; i < n * 16; i++)
+        dot[i] = below(60000000) - 30000000;
+    for (int64_t i = 0; i < n; i++)
+        idx[i] = below((int)n + 5);
+    for (int add = 0; add < 2; add++) {
+        memcpy(u, t, (size_t)n * 64);
+        ((stk_scale_fn *)row->fn)(t, dot, vs, add ? idx : NULL, rs, rb, n, add);
+        scalar(u, dot, vs, add ? idx : NULL, rs, rb, n, add);
+        ok = ok && close_to(t, u, n * 16, row->tolerance);
+    }
+    sti_free(t);
+    sti_free(u);
+    sti_free(vs);
+    sti_free(rs);
+    sti_free(rb);
+    sti_free(dot);
+    sti_free(idx);
+    return ok;
+}
+
+static bool check_exemplar(const sti_kernel_row *row, stk_exemplar_fn *scalar)
+{
+    int64_t n = below(30);
+    float *g = floats(n * 16 + 1, 10), *h = floats(n * 16 + 1, 1), *s2 = floats(n * 16 + 1, 8);
+    bool ok;
+    memcpy(h, g, (size_t)n * 64);
+    ((stk_exemplar_fn *)row->fn)(g, s2, n, 2.7725887f);
+    scalar(h, s2, n, 2.7725887f);
+    ok = close_to(g, h, n * 16, row->tolerance);
+    sti_free(g);
+    sti_free(h);
+    sti_free(s2);
+    return ok;
+}
+
+static bool check_score(const sti_kernel_row *row, stk_score_fn *scalar)
+{
+    int64_t n = below(30);
+    float *p = floats(n * 16 + 1, 1), *w = floats(16, 1), *a = floats(n + 1, 1), *b = floats(n + 1, 1);
+    bool ok;
+    ((stk_score_fn *)row->fn)(a, p, w, n);
+    scalar(b, p, w, n);
+    ok = close_to(a, b, n, row->tolerance);
+    sti_free(p);
+    sti_free(w);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
+{
+#define CASE(name)                                                                                 \
+    if (strcmp(row->op, #name) == 0)                                                               \
+        return check_##name(row, (stk_##name##_fn *)scalar->fn);
+    CASE(unpack)
+    CASE(qk)
+    CASE(pv)
+    CASE(max)
+    CASE(expsum)
+    CASE(softcap)
+    CASE(rescale)
+    CASE(quant)
+    CASE(idot)
+    CASE(scale)
+    CASE(exemplar)
+    CASE(score)
+    printf("op %s has no check\n", row->op);
+    return false;
+}
+
+static const sti_kernel_row *scalar_row(const sti_kernel_row *rows, int n, const sti_kernel_row *of)
+{
+    for (int i = 0; i < n; i++)
+        if (rows[i].isa == STI_CPU_SCALAR && strcmp(rows[i].op, of->op) == 0 &&
+            strcmp(rows[i].dtype, of->dtype) == 0 && strcmp(rows[i].tile, of->tile) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+/* ---- the scalar kernels themselves, against libm and plain sums --------------------------------------------- */
+
+static void test_exp(void)
+{
+    _Alignas(64) float t[16], m[16] = {0}, sum[16] = {0};
+    double worst = 0.0;
+    for (int i = 0; i < 90000; i++) {
+        for (int r = 0; r < 16; r++)
+            t[r] = -(float)i * 0.00097f - (float)r * 1e-5f;
+        float x = t[5];
+        stk_expsum_f32_r16__scalar(t, sum, m, 1);
+        if (x >= -87.0f)
+            worst = fmax(worst, fabs(t[5] / exp((double)x) - 1.0));
+        else
+            CHECK(t[5] == 0.0f);
+    }
+    CHECK(worst < 2.4e-7); /* 2 ulp */
+    printf("exp: relative error %.2g\n", worst);
+}
+
+static void test_softcap(void)
+{
+    _Alignas(64) float t[16];
+    for (int i = -40; i <= 40; i++) {
+        for (int r = 0; r < 16; r++)
+            t[r] = (float)i * 3.0f + (float)r * 0.1f;
+        float x = t[7];
+        stk_softcap_f32_r16__scalar(t, 1, 50.0f);
+        CHECK(fabs(t[7] - 50.0 * tanh(x / 50.0)) < 2e-5);
+    }
+}
+
+int main(void)
+{
+    int n;
+    const sti_kernel_row *rows = sti_kernel_rows(&n);
+    CHECK_LEVEL();
+    printf("level %s\n", sti_cpu_level_name(sti_cpu()));
+    test_exp();
+    test_softcap();
+    for (int i = 0; i < n; i++) {
+        const sti_kernel_row *scalar = scalar_row(rows, n, &rows[i]);
+        bool ok = scalar != NULL;
+        if (rows[i].isa > sti_cpu())
+            continue;
+        for (int k = 0; k < 60 && ok; k++)
+            ok = check_row(&rows[i], scalar);
+        if (!ok)
+            printf("stk_%s_%s_%s__%s\n", rows[i].op, rows[i].dtype, rows[i].tile,
+                   sti_cpu_level_name(rows[i].isa));
+        CHECK(ok);
+    }
+    return check_report();
+}

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# run_script.sh FILE BUILD_DIR — runs a shell or Python test with what it needs in the environment.
+set -euo pipefail
+source_dir=$(cd "$(dirname "$0")/.." && pwd)
+export ST_SOURCE_DIR=$source_dir ST_BUILD_DIR=$2 ST_CLI=$2/sparsetrace
+export ST_MAKE_TRACE=$2/tests/make_trace_v1
+export ST_PYTHON
+ST_PYTHON=$("$source_dir/tools/test_env.sh")
+case $(basename "$1") in
+test_model_*)
+    ST_SMOLLM2=$("$source_dir/tools/fetch_model.sh" smollm2)
+    ST_GEMMA3=$("$source_dir/tools/fetch_model.sh" gemma3)
+    export ST_SMOLLM2 ST_GEMMA3
+    ;;
+esac
+case $1 in
+*.py) exec "$ST_PYTHON" -m pytest -q -p no:cacheprovider -rs "$1" ;;
+*) exec bash "$1" ;;
+esac

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_select.c — properties every method has to have; the integers themselves are checked against NumPy in
+ * tests/python/test_reference.py.
+ */
+#include <string.h>
+
+#include "check.h"
+#include "problem.h"
+
+static bool same(const st_selection *a, const st_selection *b)
+{
+    int64_t n = a->n_head * a->nbq;
+    return n == b->n_head * b->nbq &&
+           memcmp(a->indptr, b->indptr, (size_t)(n + 1) * sizeof *a->indptr) == 0 &&
+           memcmp(a->indices, b->indices, (size_t)a->indptr[n] * sizeof *a->indices) == 0;
+}
+
+static bool holds(const st_selection *s, int64_t row, int64_t block)
+{
+    for (int64_t i = s->indptr[row]; i < s->indptr[row + 1]; i++)
+        if (s->indices[i] == block)
+            return true;
+    return false;
+}
+
+/* Ascending, visible, sink and diagonal kept, no more than the budget unless the always-kept are more. */
+static void check_form(const st_attn *a, const st_select_params *p, const st_selection *s)
+{
+    for (int64_t row = 0; row < s->n_head * s->nbq; row++) {
+        int64_t qb = s->first_blk + row % s->nbq, n = s->indptr[row + 1] - s->indptr[row];
+        int64_t last = sti_min((qb + 1) * p->bq, a->first_query + a->n_q) - 1;
+        bool ok = holds(s, row, 0) && holds(s, row, last / p->bk);
+        for (int64_t i = s->indptr[row]; i < s->indptr[row + 1]; i++)
+            ok = ok && s->indices[i] <= last / p->bk && s->indices[i] >= 0 &&
+                 (i == s->indptr[row] || s->indices[i] > s->indices[i - 1]);
+        CHECK(ok);
+        CHECK(n <= sti_max(p->k, st_select_min_k(p)));
+        if (p->mass == 0.0f && p->method != ST_SELECT_AUTO)
+            CHECK(n == sti_min(last / p->bk + 1, p->k) || n > p->k || p->k < st_select_min_k(p));
+    }
+}
+
+static void test_methods(st_pool *pool)
+{
+    for (int t = 0; t < 70; t++) {
+        int64_t n_k = 1 + problem_below(900), n_q = t % 3 ? 1 + problem_below((int)n_k) : n_k;
+        problem p = problem_new(4, 2, n_q, n_k, 16 + 8 * problem_below(8), 8);
+        st_select_params sp = st_select_params_default();
+        st_selection *one, *many;
+        sp.method = (st_select_method)(t % ST_SELECT_METHOD_COUNT);
+        sp.bq = 1 + problem_below(48);
+        sp.bk = 1 + problem_below(24);
+        sp.k = st_select_min_k(&sp) + problem_below(12);
+        sp.mass = t % 5 == 4 ? 0.9f : 0.0f;
+        CHECK_STATUS(st_select(&p.a, &sp, NULL, NULL, &one, NULL), ST_OK);
+        CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &many, NULL), ST_OK);
+        CHECK(same(one, many)); /* threads change nothing */
+        check_form(&p.a, &sp, one);
+        st_selection_free(one);
+        st_selection_free(many);
+        problem_free(&p);
+    }
+}
+
+/* With everything in the budget every method keeps all visible blocks. */
+static void test_full_budget(void)
+{
+    problem p = problem_new(2, 1, 150, 300, 32, 8);
+    st_select_params sp = st_select_params_default();
+    st_selection *all, *s;
+    int64_t kept, visible;
+    CHECK_STATUS(st_select_all(&p.a, sp.bq, sp.bk, &all, NULL), ST_OK);
+    st_selection_pairs(all, &p.a, &kept, &visible);
+    CHECK_EQ(kept, visible);
+    CHECK_EQ(visible, 2 * st_causal_pairs(150, 150));
+    for (int m = 0; m < ST_SELECT_METHOD_COUNT; m++) {
+        sp.method = (st_select_method)m;
+        sp.k = 1000;
+        CHECK_STATUS(st_select(&p.a, &sp, NULL, NULL, &s, NULL), ST_OK);
+        CHECK(same(all, s));
+        st_selection_free(s);
+    }
+    st_selection_free(all);
+    problem_free(&p);
+}
+
+/* A summary grown call by call selects what one call selects: cutting a prompt changes nothing. */
+static void test_growth(st_pool *pool)
+{
+    problem p = problem_new(4, 2, 700, 700, 48, 8);
+    st_select_params sp = st_select_params_default();
+    st_selection *whole, *part;
+    st_keys *keys;
+    sp.k = 8;
+    CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &whole, NULL), ST_OK);
+    CHECK_STATUS(st_keys_create(2, 48, sp.bk, &keys, NULL), ST_OK);
+    for (int64_t at = 0, step = 32; at < 700; at += step, step = step % 160 + 32) {
+        st_attn a = p.a;
+        a.first_query = at;
+        a.n_q = sti_min(step, 700 - at);
+        a.n_k = at + a.n_q;
+        a.q.data = p.q + at * 48;
+        CHECK_STATUS(st_keys_append(keys, &a, pool, NULL), ST_OK);
+        CHECK_EQ(st_keys_count(keys), a.n_k);
+        CHECK(st_keys_match(keys, &a, 64, (uint64_t)at));
+        CHECK_STATUS(st_select(&a, &sp, keys, pool, &part, NULL), ST_OK);
+        for (int64_t row = 0; row < part->n_head * part->nbq; row++) {
+            int64_t w = row / part->nbq * whole->nbq + part->first_blk + row % part->nbq;
+            int64_t n = part->indptr[row + 1] - part->indptr[row];
+            CHECK(n == whole->indptr[w + 1] - whole->indptr[w] &&
+                  memcmp(part->indices + part->indptr[row], whole->indices + whole->indptr[w],
+                         (size_t)n * sizeof *part->indices) == 0);
+        }
+        st_selection_free(part);
+    }
+    st_keys_free(keys);
+    st_selection_free(whole);
+    problem_free(&p);
+}
+
+/* Rewinding and editing the cache. */
+static void test_edits(void)
+{
+    problem p = problem_new(2, 1, 396, 396, 32, 8);
+    st_select_params sp = st_select_params_default();
+    st_selection *before, *after;
+    st_keys *keys;
+    st_error err;
+    sp.k = 7;
+    CHECK_STATUS(st_keys_create(1, 32, sp.bk, &keys, NULL), ST_OK);
+    CHECK_STATUS(st_keys_append(keys, &p.a, NULL, NULL), ST_OK);
+    CHECK_STATUS(st_select(&p.a, &sp, keys, NULL, &before, NULL), ST_OK);
+    CHECK(st_keys_bytes(keys) > 396 * 32);
+    /* to the beginning and again: the same */
+    st_keys_truncate(keys, 0);
+    CHECK_EQ(st_keys_count(keys), 0);
+    CHECK_STATUS(st_keys_append(keys, &p.a, NULL, NULL), ST_OK);
+    CHECK_STATUS(st_select(&p.a, &sp, keys, NULL, &after, NULL), ST_OK);
+    CHECK(same(before, after));
+    st_selection_free(after);
+    /* a short way back, within the last block: the keys before it are still known */
+    st_keys_truncate(keys, 390);
+    CHECK_EQ(st_keys_count(keys), 390);
+    CHECK(st_keys_match(keys, &p.a, 200, 1));
+    /* cutting a whole block forgets everything, to be built again */
+    st_keys_truncate(keys, 380);
+    CHECK_EQ(st_keys_count(keys), 0);
+    CHECK_STATUS(st_keys_append(keys, &p.a, NULL, NULL), ST_OK);
+    CHECK_EQ(st_keys_count(keys), 396);
+    /* changed keys are noticed, be it all of them or the ones that are sampled */
+    for (int i = 0; i < 396 * 32; i++)
+        p.k[i] *= -1.0f;
+    CHECK(!st_keys_match(keys, &p.a, 8, 1));
+    /* fewer keys than known */
+    p.a.n_k = 300;
+    p.a.first_query = 0;
+    p.a.n_q = 300;
+    CHECK_STATUS(st_keys_append(keys, &p.a, NULL, &err), ST_ERR_ARG);
+    st_selection_free(before);
+    st_keys_free(keys);
+    problem_free(&p);
+}
+
+/* A planted needle: one key that all late rows read, among noise, far from everything. */
+static void test_needle(st_pool *pool)
+{
+    static const st_select_method finds[] = {ST_SELECT_STREAM, ST_SELECT_FLAT, ST_SELECT_SCAN,
+                                             ST_SELECT_EXACT, ST_SELECT_AUTO};
+    problem p = problem_new(2, 1, 2048, 2048, 64, 8);
+    int64_t needle = 777;
+    for (int c = 0; c < 64; c++)
+        p.k[needle * 64 + c] = c < 4 ? 16.0f : 0.0f;
+    for (int64_t i = 0; i < 2 * 2048; i++)
+        for (int c = 0; c < 4; c++)
+            p.q[i * 64 + c] += 3.0f;
+    for (size_t m = 0; m < sizeof finds / sizeof *finds; m++) {
+        st_select_params sp = st_select_params_default();
+        st_selection *s;
+        int64_t kept = 0, rows = 0;
+        sp.method = finds[m];
+        sp.k = 6;
+        CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &s, NULL), ST_OK);
+        for (int64_t row = 0; row < s->n_head * s->nbq; row++)
+            if (row % s->nbq * 32 > needle + 64) {
+                rows++;
+                kept += holds(s, row, needle / sp.bk);
+            }
+        CHECK_EQ(kept, rows);
+        st_selection_free(s);
+    }
+    problem_free(&p);
+}
+
+/* auto notices that stream lost what scan would keep: keys that no summary can tell apart. */
+static void test_auto_falls_back(st_pool *pool)
+{
+    problem p = problem_new(1, 1, 4096, 4096, 64, 8);
+    st_select_params sp = st_select_params_default();
+    st_selection *s, *scan;
+    /* all keys are random signs; a row reads the one key equal to itself, far in the past */
+    for (int64_t i = 0; i < 4096 * 64; i++) {
+        p.k[i] = problem_below(2) ? 1.0f : -1.0f;
+        p.q[i] = 0.0f;
+    }
+    for (int64_t i = 2048; i < 4096; i++)
+        for (int c = 0; c < 64; c++)
+            p.q[i * 64 + c] = 4.0f * p.k[(i - 2000) / 32 * 32 * 64 + c];
+    sp.k = 6;
+    sp.method = ST_SELECT_AUTO;
+    CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &s, NULL), ST_OK);
+    CHECK(s->scanned);
+    sp.method = ST_SELECT_SCAN;
+    CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &scan, NULL), ST_OK);
+    CHECK(same(s, scan));
+    st_selection_free(s);
+    st_selection_free(scan);
+    problem_free(&p);
+}
+
+static void test_budgets(void)
+{
+    st_select_params p = st_select_params_default();
+    st_error err;
+    int64_t k;
+    CHECK_EQ(st_causal_pairs(0, 4), 10);
+    CHECK_EQ(st_causal_pairs(10, 2), 23);
+    CHECK_EQ(st_select_min_k(&p), 4); /* sink, window, two diagonal blocks */
+    CHECK_STATUS(st_select_k_for_pruned(&p, 4096, 0.96, &k, &err), ST_OK);
+    {
+        /* the k found prunes enough, the next one does not */
+        problem x = problem_new(1, 1, 4096, 4096, 4, 4);
+        double share[2];
+        for (int i = 0; i < 2; i++) {
+            st_selection *s;
+            int64_t kept, visible;
+            p.k = k + i;
+            p.method = ST_SELECT_WINDOW;
+            CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, NULL), ST_OK);
+            st_selection_pairs(s, &x.a, &kept, &visible);
+            CHECK_EQ(visible, st_causal_pairs(0, 4096));
+            share[i] = 1.0 - (double)kept / (double)visible;
+            st_selection_free(s);
+        }
+        CHECK(share[0] >= 0.96 && share[1] < 0.96);
+        problem_free(&x);
+    }
+    CHECK_STATUS(st_select_k_for_pruned(&p, 200, 0.97, &k, &err), ST_ERR_LIMIT);
+    CHECK_STATUS(st_select_k_for_pruned(&p, 4096, 1.0, &k, &err), ST_ERR_ARG);
+    CHECK_STATUS(st_select_k_for_pruned(&p, 1, 0.0, &k, &err), ST_OK);
+}
+
+static void test_parameters(void)
+{
+    problem x = problem_new(1, 1, 4, 4, 4, 4);
+    st_selection *s = NULL;
+    st_select_method m;
+    st_error err;
+    for (int i = 0; i < 10; i++) {
+        st_select_params p = st_select_params_default();
+        switch (i) {
+        case 0: p.bq = 0; break;
+        case 1: p.bk = 1025; break;
+        case 2: p.k = 0; break;
+        case 3: p.mass = 1.0f; break;
+        case 4: p.mass = NAN; break;
+        case 5: p.sink_blk = 0; break;
+        case 6: p.rows = 17; break;
+        case 7: p.beam = 0; break;
+        case 8: p.rerank = 0; break;
+        case 9: p.method = (st_select_method)99; break;
+        }
+        CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
+        CHECK(s == NULL && err.message[0] != '\0');
+    }
+    for (int i = 0; i < ST_SELECT_METHOD_COUNT; i++) {
+        CHECK_STATUS(st_select_method_parse(st_select_method_name((st_select_method)i), &m, NULL), ST_OK);
+        CHECK_EQ(m, i);
+    }
+    CHECK_STATUS(st_select_method_parse("magic", &m, &err), ST_ERR_ARG);
+    problem_free(&x);
+}
+
+int main(void)
+{
+    st_pool *pool;
+    CHECK_LEVEL();
+    CHECK_STATUS(st_pool_create(3, &pool, NULL), ST_OK);
+    test_methods(pool);
+    test_full_budget();
+    test_growth(pool);
+    test_edits();
+    test_needle(pool);
+    test_auto_falls_back(pool);
+    test_budgets();
+    test_parameters();
+    st_pool_free(pool);
+    return check_report();
+}
