@@ -249,9 +249,9 @@ static void print_certificate(const st_trace_report *r)
     out_row("recall", "%.1f %% of the exact mass kept, 95 %% interval %.1f..%.1f (certificate: %lld rows a layer)",
             100 * r->cert.recall_mean, 100 * r->cert.recall_ci95[0], 100 * r->cert.recall_ci95[1],
             (long long)r->cert.n_row);
-    out_row("", "5th percentile %.1f %%, worst head %.1f %% (layer %d, head %d), output error %.1f %%",
+    out_row("", "5th percentile %.1f %%, worst head %.1f %% (layer %d, head %d), last row %.1f %%, output error %.1f %%",
             100 * r->cert.recall_p5, 100 * r->cert.recall_worst, r->cert.worst_layer,
-            r->cert.worst_head, 100 * r->cert.err_mean);
+            r->cert.worst_head, 100 * r->recall_last, 100 * r->cert.err_mean);
 }
 
 static void print_report(const st_model *m, const st_trace_report *r, const char *out)

@@ -50,7 +50,7 @@ ST_API st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int6
 /* Exact attention of n_row rows against what the sparse run did there.
  *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q
  *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                       (may be NULL)
- *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid; 0 if both are 0 (may be NULL)
+ *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6 (may be NULL)
  * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
 ST_API st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
                             const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,

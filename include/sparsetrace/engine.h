@@ -194,6 +194,7 @@ typedef struct st_trace_report {
     bool faithful; /* agree, and recall known */
     bool has_cert;
     st_certificate cert;
+    double recall_last; /* at the row that predicts the next token, mean over heads; -1: unknown */
     int n_run; /* passes, the dense one and the search included */
     double seconds_total, seconds_dense, seconds_search, seconds_final;
     double seconds_select, seconds_attend, seconds_certify, seconds_keys; /* of the final pass */

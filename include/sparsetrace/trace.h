@@ -41,6 +41,8 @@ typedef struct st_chunk {
     const int64_t *cert_rows; /* [n_cert] ascending positions in the sequence */
     const float *cert_recall; /* [n_head, n_cert] exact mass of the kept blocks */
     const float *cert_err;    /* [n_head, n_cert] relative output error */
+    const float *last_recall;   /* [n_head] the same for the sequence's last row, which no draw may  */
+    const float *last_err;      /* miss; both NULL if it is not among these rows                     */
 } st_chunk;
 
 /* ---- certificate ----------------------------------------------------------------------------- */

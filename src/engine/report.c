@@ -85,6 +85,7 @@ static void add_recall(Doc *d, Val *root, const st_trace_report *r)
     ci = yyjson_mut_obj_add_arr(d, o, "ci95");
     yyjson_mut_arr_add_real(d, ci, r->cert.recall_ci95[0]);
     yyjson_mut_arr_add_real(d, ci, r->cert.recall_ci95[1]);
+    yyjson_mut_obj_add_real(d, o, "last_row", r->recall_last);
     yyjson_mut_obj_add_real(d, o, "output_error", r->cert.err_mean);
     yyjson_mut_obj_add_int(d, o, "rows_per_layer", r->cert.n_row);
 }

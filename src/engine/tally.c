@@ -14,7 +14,8 @@ static sti_tally_layer *find_layer(sti_tally *t, const st_chunk *c)
             return &t->layer[i];
     if (!sti_grow((void **)&t->layer, &t->cap_layer, t->n_layer + 1, sizeof *t->layer))
         return NULL;
-    t->layer[t->n_layer] = (sti_tally_layer){.layer = c->layer, .n_head = c->sel->n_head};
+    t->layer[t->n_layer] = (sti_tally_layer){
+        .layer = c->layer, .n_head = c->sel->n_head, .last_recall = -1.0};
     return &t->layer[t->n_layer++];
 }
 
@@ -22,17 +23,19 @@ static bool add_samples(sti_tally_layer *l, const st_chunk *c)
 {
     int64_t n = l->n_row + c->n_cert, h = l->n_head;
     if (!sti_grow((void **)&l->recall, &l->cap_recall, n * h, sizeof *l->recall) ||
-        !sti_grow((void **)&l->err, &l->cap_err, n * h, sizeof *l->err) ||
-        !sti_grow((void **)&l->row, &l->cap_row, n, sizeof *l->row))
+        !sti_grow((void **)&l->err, &l->cap_err, n * h, sizeof *l->err))
         return false;
-    for (int64_t i = 0; i < c->n_cert; i++) {
+    for (int64_t i = 0; i < c->n_cert; i++)
         for (int64_t k = 0; k < h; k++) {
             l->recall[(l->n_row + i) * h + k] = c->cert_recall[k * c->n_cert + i];
             l->err[(l->n_row + i) * h + k] = c->cert_err[k * c->n_cert + i];
         }
-        l->row[l->n_row + i] = c->cert_rows[i];
-    }
     l->n_row = n;
+    if (c->last_recall != NULL) {
+        l->last_recall = 0.0;
+        for (int64_t k = 0; k < h; k++)
+            l->last_recall += (double)c->last_recall[k] / (double)h;
+    }
     return true;
 }
 
@@ -59,7 +62,6 @@ void sti_tally_free(sti_tally *t)
     for (int64_t i = 0; i < t->n_layer; i++) {
         sti_free(t->layer[i].recall);
         sti_free(t->layer[i].err);
-        sti_free(t->layer[i].row);
     }
     sti_free(t->layer);
     *t = (sti_tally){0};
@@ -85,8 +87,19 @@ static void transpose(float *out, const float *in, int64_t n_row, int64_t n_head
             out[h * n_row + i] = in[i * n_head + h];
 }
 
-st_status sti_tally_certificate(const sti_tally *t, int64_t n_tok, bool *has, st_certificate *cert,
-                                st_error *err)
+double sti_tally_last_recall(const sti_tally *t)
+{
+    double sum = 0.0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < t->n_layer; i++)
+        if (t->layer[i].last_recall >= 0.0) {
+            sum += t->layer[i].last_recall * t->layer[i].n_head;
+            n += t->layer[i].n_head;
+        }
+    return n > 0 ? sum / (double)n : -1.0;
+}
+
+st_status sti_tally_certificate(const sti_tally *t, bool *has, st_certificate *cert, st_error *err)
 {
     st_cert_samples *s = sti_calloc((size_t)t->n_layer * sizeof *s);
     float **buf = sti_calloc((size_t)t->n_layer * sizeof *buf);
@@ -118,6 +131,5 @@ st_status sti_tally_certificate(const sti_tally *t, int64_t n_tok, bool *has, st
         sti_free(buf[i]);
     sti_free(buf);
     sti_free(s);
-    (void)n_tok;
     return status;
 }

@@ -14,8 +14,8 @@ typedef struct sti_tally_layer {
     bool pruned; /* at least one of its micro-batches ran over a selection */
     int64_t kept_pairs, visible_pairs;
     float *recall, *err; /* [n_row, n_head], as they come */
-    int64_t *row;        /* [n_row] */
-    int64_t n_row, cap_recall, cap_err, cap_row;
+    int64_t n_row, cap_recall, cap_err;
+    double last_recall; /* mean over heads at the last row, -1: not seen */
 } sti_tally_layer;
 
 typedef struct sti_tally {
@@ -32,7 +32,9 @@ void sti_tally_free(sti_tally *t);
 void sti_tally_pairs(const sti_tally *t, int64_t *kept, int64_t *visible, int *n_exact);
 
 /* The certificate of the samples. *has: there were any. */
-st_status sti_tally_certificate(const sti_tally *t, int64_t n_tok, bool *has, st_certificate *cert,
-                                st_error *err);
+st_status sti_tally_certificate(const sti_tally *t, bool *has, st_certificate *cert, st_error *err);
+
+/* Recall at the sequence's last row, mean over heads of the pruned layers; -1: not certified. */
+double sti_tally_last_recall(const sti_tally *t);
 
 #endif

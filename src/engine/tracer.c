@@ -140,6 +140,7 @@ static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pa
     r->seconds_attend = (double)pass->stats.attend_ns * 1e-9;
     r->seconds_certify = (double)pass->stats.certify_ns * 1e-9;
     r->seconds_keys = (double)pass->stats.keys_ns * 1e-9;
+    r->recall_last = sti_tally_last_recall(tally);
     sti_tally_pairs(tally, &r->kept_pairs, &r->causal_pairs, &r->n_exact_layer);
     r->pruned_fraction =
         r->causal_pairs > 0 ? 1.0 - (double)r->kept_pairs / (double)r->causal_pairs : 0.0;
@@ -189,7 +190,7 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
     st_pass pass;
     st_status status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
     if (status == ST_OK)
-        status = sti_tally_certificate(&tally, n_tok, &r->has_cert, &r->cert, err);
+        status = sti_tally_certificate(&tally, &r->has_cert, &r->cert, err);
     if (status == ST_OK) {
         fill_report(t, &tally, &pass);
         fill_resources(r, start);

@@ -73,8 +73,7 @@ static int64_t certified_row(const sti_settings *s, int layer, int64_t i, int64_
     return i * stride + (int64_t)(sti_mix(s->p.seed ^ (uint64_t)layer << 40 ^ (uint64_t)i) % (uint64_t)size);
 }
 
-/* Rows of this micro-batch to certify: one of each stratum that falls in it, and the sequence's last row.
- * rows: room for cert_rows + 2. */
+/* Rows of this micro-batch to certify: one of each stratum that falls in it. rows: room for cert_rows + 1. */
 static int64_t certified_rows(const sti_settings *s, int layer, const st_attn *a, int64_t *rows)
 {
     int64_t stride, n = 0, begin = a->first_query, end = begin + a->n_q;
@@ -86,16 +85,16 @@ static int64_t certified_rows(const sti_settings *s, int layer, const st_attn *a
         if (row >= begin && row < end)
             rows[n++] = row - begin;
     }
-    if (s->p.n_tok - 1 >= begin && s->p.n_tok - 1 < end)
-        rows[n++] = s->p.n_tok - 1 - begin;
     return n;
 }
 
 /* Everything the sink is told of a micro-batch; freed by record_free. */
 struct record {
     float *mass, *lse, *recall, *err_rel;
+    float *last_recall, *last_err; /* [n_head] each, one piece of memory */
     int64_t *rows;
     int64_t n_row;
+    bool has_last;
 };
 
 static void record_free(struct record *r)
@@ -104,18 +103,33 @@ static void record_free(struct record *r)
     sti_free(r->lse);
     sti_free(r->recall);
     sti_free(r->err_rel);
+    sti_free(r->last_recall);
     sti_free(r->rows);
 }
 
 static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const sti_settings *s)
 {
-    size_t samples = (size_t)a->n_head * ((size_t)s->p.cert_rows + 2);
+    size_t samples = (size_t)a->n_head * ((size_t)s->p.cert_rows + 1);
     r->mass = sti_alloc((size_t)nnz * sizeof *r->mass);
     r->lse = s->p.lse ? sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r->lse) : NULL;
     r->recall = sti_alloc(samples * sizeof *r->recall);
     r->err_rel = sti_alloc(samples * sizeof *r->err_rel);
-    r->rows = sti_alloc(((size_t)s->p.cert_rows + 2) * sizeof *r->rows);
-    return r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel && r->rows;
+    r->rows = sti_alloc(((size_t)s->p.cert_rows + 1) * sizeof *r->rows);
+    r->last_recall = sti_alloc((size_t)a->n_head * 2 * sizeof *r->last_recall);
+    r->last_err = r->last_recall + a->n_head;
+    return r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel && r->rows && r->last_recall;
+}
+
+/* Exact attention of the certified rows, and of the sequence's last row if it is here. */
+static st_status certify(struct record *r, const st_attn *a, const st_attend_out *sparse,
+                         const st_selection *sel, const sti_settings *s, int layer, st_pool *pool,
+                         st_error *err)
+{
+    int64_t last = s->p.n_tok - 1 - a->first_query;
+    r->n_row = certified_rows(s, layer, a, r->rows);
+    r->has_last = s->p.cert_rows > 0 && last >= 0 && last < a->n_q;
+    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel, err));
+    return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, err);
 }
 
 static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *a,
@@ -132,7 +146,9 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
                   .n_cert = r->n_row,
                   .cert_rows = r->rows,
                   .cert_recall = r->recall,
-                  .cert_err = r->err_rel};
+                  .cert_err = r->err_rel,
+                  .last_recall = r->has_last ? r->last_recall : NULL,
+                  .last_err = r->has_last ? r->last_err : NULL};
     int64_t since = sti_now_ns();
     st_status status;
     st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
@@ -162,10 +178,8 @@ static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_att
     if (status == ST_OK)
         status = st_attend(a, sel, pool, &full, err);
     lap(&since, &stats->attend_ns);
-    if (status == ST_OK) {
-        r.n_row = certified_rows(s, l->layer, a, r.rows);
-        status = st_certify(a, sel, &full, r.rows, r.n_row, pool, r.recall, r.err_rel, err);
-    }
+    if (status == ST_OK)
+        status = certify(&r, a, &full, sel, s, l->layer, pool, err);
     lap(&since, &stats->certify_ns);
     if (status == ST_OK)
         status = give(s, l, a, sel, ST_CHUNK_SPARSE, r.mass, &r, stats, err);

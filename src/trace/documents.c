@@ -19,6 +19,8 @@ static void print_value(yyjson_val *v, char *buf, size_t size)
         snprintf(buf, size, "%lld", (long long)yyjson_get_sint(v));
     else if (yyjson_is_real(v))
         snprintf(buf, size, "%.6g", yyjson_get_real(v));
+    if (yyjson_is_real(v) && strchr(buf, ',') != NULL)
+        *strchr(buf, ',') = '.'; /* some locales write it so */
 }
 
 const char *st_trace_value(const st_trace *trace, const char *key, const char *pointer, char *buf,
