@@ -228,6 +228,8 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     const st_select_params *p = &s->p.select;
     int64_t since = sti_now_ns();
     st_status status;
+    if (l->keys != NULL && causal && a->first_query == 0)
+        st_keys_truncate(l->keys, 0); /* another text begins: nothing of the last one may steer it */
     if (s->sink.chunk == NULL || !causal || l->layer < 0) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);
