@@ -10,7 +10,7 @@ all: $(BUILD)/CMakeCache.txt
 
 $(BUILD)/CMakeCache.txt:
 	@cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release >$(BUILD).log || \
-	    { rm -f $(BUILD).log; exit 1; }
+	    { rm -f $(BUILD).log $@; exit 1; }
 	@rm -f $(BUILD).log
 
 demo: all

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "args.h"
+#include "out.h"
 
 #define OPTION_MAX 48
 
@@ -117,6 +118,8 @@ int args_parse(const arg_verb *v, int argc, char **argv, const char **word, int 
         }
         if (code == ':')
             return args_complain(v->name, "%s wants a value", argv[optind - 1]);
+        if (code == '?' && optopt != 0 && optopt < 1000)
+            return args_complain(v->name, "no such option: -%c", optopt);
         if (code == '?')
             return args_complain(v->name, "no such option: %s", argv[optind - 1]);
         for (int i = 0; i < v->n_option && o == NULL; i++)
@@ -161,9 +164,10 @@ bool args_numbers(const char *text, int32_t **list, int64_t *n)
             break;
         if (*n + to - from + 1 > cap) {
             cap = 2 * cap + to - from + 1;
-            *list = realloc(*list, (size_t)cap * sizeof **list);
-            if (*list == NULL)
-                abort();
+            int32_t *more = out_need((size_t)cap * sizeof *more);
+            memcpy(more, *list != NULL ? *list : more, (size_t)*n * sizeof *more);
+            free(*list);
+            *list = more;
         }
         for (long x = from; x <= to; x++)
             (*list)[(*n)++] = (int32_t)x;

@@ -7,6 +7,9 @@
 
 #include "budget_args.h"
 
+/* The most blocks that --mass keeps unless --k says else: without a bound every block would be looked at. */
+#define MASS_MOST 256
+
 budget_args budget_args_default(void)
 {
     st_select_params p = st_select_params_default();
@@ -62,7 +65,7 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
         if (b->k != NULL && *budget == ST_BUDGET_AUTO)
             return args_complain(verb, "--k auto and --mass are two budgets: give one");
         if (b->k == NULL)
-            p->k = INT32_MAX;
+            p->k = MASS_MOST;
         p->mass = (float)b->mass;
         *budget = ST_BUDGET_MASS;
     }

@@ -24,7 +24,7 @@ budget_args budget_args_default(void);
         {"--pruned", "SHARE", ARG_REAL, &(b).pruned, 0, 0.999999,                                    \
          "prune at least this share of the causal pairs, e.g. 0.97"},                              \
         {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                     \
-         "keep the fewest blocks that hold this share of the mass"},                               \
+         "keep the fewest blocks that hold this share of the mass, at most --k (256)"},                               \
         {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                          \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
         {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},            \

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd.h"
 #include "out.h"
@@ -29,12 +30,15 @@ static int parse(struct export_args *a, int argc, char **argv)
                            "Writes the kept key blocks and their mass, row by row.", option,
                            sizeof option / sizeof *option, 1, 1};
     int n_word, code = args_parse(&verb, argc, argv, &a->trace, &n_word);
-    const char *dot;
+    const char *dot, *slash;
     if (code >= 0)
         return code;
+    if (json && a->format != NULL && strcmp(a->format, "json") != 0)
+        return args_complain("export", "--json and --format %s are two formats: give one", a->format);
     if (json)
         a->format = "json";
-    dot = a->out != NULL ? strrchr(a->out, '.') : NULL;
+    slash = a->out != NULL ? strrchr(a->out, '/') : NULL;
+    dot = a->out != NULL ? strrchr(slash != NULL ? slash : a->out, '.') : NULL;
     if (a->format == NULL)
         a->format = dot != NULL ? dot + 1 : "csv";
     if (strcmp(a->format, "npz") != 0 && strcmp(a->format, "csv") != 0 && strcmp(a->format, "json") != 0)
@@ -58,22 +62,27 @@ static st_status print_text(const struct export_args *a, const st_trace *trace,
                                          : st_trace_export_json(trace, part, f, err);
 }
 
-/* Beside the file first: what stood there stays until the new text is whole. */
+/* A device or a pipe is written to as it is; a file beside itself first: what stood there stays until the
+ * new text is whole. */
 static st_status write_text(const struct export_args *a, const st_trace *trace,
                             const st_trace_part *part, st_error *err)
 {
     char beside[4096];
+    struct stat there;
+    bool special = a->out != NULL && stat(a->out, &there) == 0 && !S_ISREG(there.st_mode);
     st_status status;
     FILE *f;
     if (a->out == NULL)
         return print_text(a, trace, part, stdout, err);
-    snprintf(beside, sizeof beside, "%s.part", a->out);
+    snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", a->out);
     f = fopen(beside, "wb");
     if (f == NULL)
         return io_error(err, beside);
     status = print_text(a, trace, part, f, err);
     if (fclose(f) != 0 && status == ST_OK)
         status = io_error(err, beside);
+    if (special)
+        return status;
     if (status == ST_OK && rename(beside, a->out) != 0)
         status = io_error(err, a->out);
     if (status != ST_OK)

@@ -56,7 +56,7 @@ static int info_model(const char *path, bool json)
     st_model_info i;
     st_model *model;
     st_error err;
-    char a[32], b[32];
+    char a[32], b[32], name[128];
     p.weights = ST_WEIGHTS_AS_IS;
     if (st_model_open(path, &p, &model, &err) != ST_OK)
         return out_failed(&err);
@@ -73,7 +73,7 @@ static int info_model(const char *path, bool json)
                (long long)i.file_bytes);
         return EXIT_OK;
     }
-    out_row("model", "%s", i.name);
+    out_row("model", "%s", out_clean(name, sizeof name, i.name));
     out_row("architecture", "%s, %s parameters, %s weights", i.arch, out_count(a, i.n_params), i.weights);
     out_row("shape", "%d layers, %d heads (%d KV heads), width %d, vocabulary %s", i.n_layer, i.n_head,
             i.n_kv_head, i.n_embd, out_count(a, i.n_vocab));
@@ -91,8 +91,9 @@ static int info_model(const char *path, bool json)
 
 static const char *value(const st_trace *t, const char *key, const char *pointer, char buf[128])
 {
-    st_trace_value(t, key, pointer, buf, 128);
-    return *buf != '\0' ? buf : "?";
+    char raw[128];
+    st_trace_value(t, key, pointer, raw, sizeof raw);
+    return *raw != '\0' ? out_clean(buf, 128, raw) : "?";
 }
 
 static double pruned(const st_trace_info *i)
@@ -103,8 +104,8 @@ static double pruned(const st_trace_info *i)
 static void print_recipe(const st_trace *t, const st_trace_info *i, const char *path)
 {
     char a[128], b[128], c[128], n[32];
-    bool faithful = strcmp(value(t, "result", "/faithful", a), "true") == 0;
-    bool compared = strcmp(value(t, "result", "/next_token/against", a), "none") != 0 && *a != '?';
+    bool agrees = strcmp(value(t, "result", "/next_token/agree", a), "true") == 0;
+    bool compared = strcmp(value(t, "result", "/next_token/against", b), "none") != 0 && *b != '?';
     out_row("trace", "%s, %s%s", path, out_bytes(n, i->bytes),
             i->complete ? "" : ", SALVAGED from an interrupted run");
     out_row("model", "%s (sha256 %.12s..., %s weights)", value(t, "recipe", "/model/name", a),
@@ -114,10 +115,8 @@ static void print_recipe(const st_trace *t, const st_trace_info *i, const char *
             value(t, "recipe", "/select/k", a), i->bk, i->bq, value(t, "recipe", "/select/method", b));
     out_row("pruned", "%.2f %% of the causal pairs of the pruned layers", 100 * pruned(i));
     if (compared)
-        out_row("next token", "%s (against %s, KL %s): %s",
-                strcmp(value(t, "result", "/next_token/agree", a), "true") == 0 ? "kept" : "CHANGED",
-                value(t, "result", "/next_token/against", b), value(t, "result", "/kl", c),
-                faithful ? "faithful" : "NOT FAITHFUL");
+        out_row("next token", "%s (against %s, KL %s)", agrees ? "kept" : "CHANGED: NOT FAITHFUL",
+                value(t, "result", "/next_token/against", b), value(t, "result", "/kl", c));
     if (i->has_cert)
         out_row("recall", "%.1f %% of the exact mass, 95 %% interval %.1f..%.1f, worst head %.1f %%",
                 100 * i->cert.recall_mean, 100 * i->cert.recall_ci95[0], 100 * i->cert.recall_ci95[1],
@@ -143,13 +142,12 @@ static int by_share(const void *x, const void *y)
 /* The entries of `share` above 0, heaviest first (free()). */
 static struct passage *rank(const double *share, int64_t n, int64_t *n_kept)
 {
-    struct passage *p = calloc((size_t)n + 1, sizeof *p);
+    struct passage *p = out_need((size_t)n * sizeof *p);
     *n_kept = 0;
-    for (int64_t i = 0; p != NULL && i < n; i++)
+    for (int64_t i = 0; i < n; i++)
         if (share[i] > 0.0)
             p[(*n_kept)++] = (struct passage){.block = i, .share = share[i]};
-    if (p != NULL)
-        qsort(p, (size_t)*n_kept, sizeof *p, by_share);
+    qsort(p, (size_t)*n_kept, sizeof *p, by_share);
     return p;
 }
 
@@ -167,8 +165,8 @@ static void find_strongest(const st_trace *t, const st_trace_info *info, const s
 {
     int64_t b0 = part->row_begin / info->bq;
     int64_t b1 = part->row_end > 0 ? (part->row_end - 1) / info->bq + 1 : info->nbq;
-    double *sum = calloc((size_t)info->nbk, sizeof *sum);
-    for (int64_t l = 0; sum != NULL && l < info->n_layer; l++) {
+    double *sum = out_need((size_t)info->nbk * sizeof *sum);
+    for (int64_t l = 0; l < info->n_layer; l++) {
         st_trace_layer layer;
         if (st_trace_get_layer(t, l, &layer, NULL) != ST_OK ||
             !listed(part->layer, part->n_layer, layer.layer))
@@ -211,8 +209,8 @@ static void print_strip(const st_trace_info *info, const double *share, int64_t 
     }
     printf("  |");
     for (int64_t i = 0; i < cells; i++) {
-        int level = top > 0.0 ? (int)(8.0 * cell[i] / top + 0.5) : 0;
-        fputs(bar[level > 8 ? 8 : level], stdout);
+        double height = top > 0.0 ? 8.0 * cell[i] / top + 0.5 : 0.0;
+        fputs(bar[height < 8.0 ? (int)height : 8], stdout);
     }
     printf("|\n   0%*lld\n", (int)cells, (long long)info->n_tok);
 }
@@ -273,7 +271,7 @@ static int show(const st_trace *t, const struct info_args *a, const st_trace_inf
     bool reads = a->who_reads == NULL;
     int64_t n = reads ? info->nbk : info->nbq, n_ranked, key_begin = 0, key_end = 0;
     int64_t size = reads ? info->bk : info->bq;
-    double *share = calloc((size_t)n + 1, sizeof *share);
+    double *share = out_need((size_t)n * sizeof *share);
     struct passage *p;
     st_error err;
     st_status status;
@@ -289,11 +287,11 @@ static int show(const st_trace *t, const struct info_args *a, const st_trace_inf
     }
     status = reads ? st_trace_reads(t, part, share, &err)
                    : st_trace_readers(t, part, key_begin, key_end, share, &err);
-    p = status == ST_OK ? rank(share, n, &n_ranked) : NULL;
-    if (p == NULL) {
+    if (status != ST_OK) {
         free(share);
         return out_failed(&err);
     }
+    p = rank(share, n, &n_ranked);
     n_ranked = n_ranked < a->top ? n_ranked : a->top;
     if (reads)
         find_strongest(t, info, part, p, n_ranked);

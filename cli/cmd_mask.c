@@ -4,7 +4,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "budget_args.h"
 #include "cmd.h"
@@ -128,30 +127,13 @@ static void result_free(struct result *r)
     free(r->rows);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void *need(size_t bytes)
-{
-    void *p = malloc(bytes + 1);
-    if (p == NULL) {
-        fprintf(stderr, "sparsetrace: out of memory: %zu bytes were wanted\n", bytes);
-        exit(EXIT_FAILED);
-    }
-    return p;
-}
-
 static st_status certify(const st_attn *a, const st_attend_out *out, struct result *r, st_pool *pool,
                          int64_t n_row, st_error *err)
 {
     st_status status;
     r->n_row = n_row < a->n_q ? n_row : a->n_q;
-    r->rows = need((size_t)r->n_row * sizeof *r->rows);
-    r->recall = need((size_t)(r->n_row * a->n_head) * sizeof *r->recall);
+    r->rows = out_need((size_t)r->n_row * sizeof *r->rows);
+    r->recall = out_need((size_t)(r->n_row * a->n_head) * sizeof *r->recall);
     for (int64_t i = 0; i < r->n_row; i++)
         r->rows[i] = (i + 1) * a->n_q / r->n_row - 1;
     status = st_certify(a, r->sel, out, r->rows, r->n_row, pool, r->recall, NULL, err);
@@ -169,21 +151,21 @@ static st_status certify(const st_attn *a, const st_attend_out *out, struct resu
 static st_status work(const st_attn *a, const st_select_params *p, int64_t cert_rows, struct result *r,
                       st_pool *pool, st_error *err)
 {
-    double start = now();
+    double start = out_seconds();
     st_attend_out out = {.stride_tok = a->d_v, .stride_head = a->n_q * a->d_v};
     st_status status = st_select(a, p, NULL, pool, &r->sel, err);
     int64_t nnz;
     if (status != ST_OK)
         return status;
-    r->seconds_select = now() - start;
+    r->seconds_select = out_seconds() - start;
     nnz = r->sel->indptr[r->sel->n_head * r->sel->nbq];
-    out.mass = r->mass = need((size_t)nnz * sizeof *r->mass);
-    out.lse = r->lse = need((size_t)(a->n_head * a->n_q) * sizeof *r->lse);
+    out.mass = r->mass = out_need((size_t)nnz * sizeof *r->mass);
+    out.lse = r->lse = out_need((size_t)(a->n_head * a->n_q) * sizeof *r->lse);
     if (a->v.data != NULL)
-        out.out = r->out = need((size_t)(a->n_head * a->n_q * a->d_v) * sizeof *r->out);
-    start = now();
+        out.out = r->out = out_need((size_t)(a->n_head * a->n_q * a->d_v) * sizeof *r->out);
+    start = out_seconds();
     status = st_attend(a, r->sel, pool, &out, err);
-    r->seconds_attend = now() - start;
+    r->seconds_attend = out_seconds() - start;
     st_selection_pairs(r->sel, a, &r->kept, &r->visible);
     if (status == ST_OK && cert_rows > 0)
         status = certify(a, &out, r, pool, cert_rows, err);
@@ -278,7 +260,7 @@ static int run(const struct mask_args *args, st_select_params *p, st_budget budg
     if (status == ST_OK)
         status = problem(in, args, &a, &err);
     if (status == ST_OK && budget == ST_BUDGET_PRUNED)
-        status = st_select_k_for_pruned(p, a.n_k, pruned, &p->k, &err);
+        status = st_select_k_for_pruned(p, a.first_query, a.n_q, 0, pruned, &p->k, &err);
     if (status == ST_OK)
         status = st_pool_create((int)args->n_thread, &pool, &err);
     if (status == ST_OK)

@@ -138,6 +138,15 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
 
 /* ---- the prompt ---------------------------------------------------------------------------------------------- */
 
+static char *grown(char *buf, size_t used, size_t size)
+{
+    char *more = out_need(size);
+    if (used > 0)
+        memcpy(more, buf, used);
+    free(buf);
+    return more;
+}
+
 /* The whole file into memory (free()). */
 static char *read_file(const char *path, int64_t *n, st_error *err)
 {
@@ -148,9 +157,7 @@ static char *read_file(const char *path, int64_t *n, st_error *err)
     for (size_t got = 1; f != NULL && got > 0; *n += (int64_t)got) {
         if (cap - *n < 65536) {
             cap = 2 * cap + 65536;
-            buf = realloc(buf, (size_t)cap);
-            if (buf == NULL)
-                abort();
+            buf = grown(buf, (size_t)*n, (size_t)cap);
         }
         got = fread(buf + *n, 1, (size_t)(cap - *n), f);
     }
@@ -169,9 +176,7 @@ static char *read_file(const char *path, int64_t *n, st_error *err)
 static char *with_answer(const char *text, int64_t *n, const char *answer)
 {
     size_t extra = answer != NULL ? strlen(answer) : 0;
-    char *both = malloc((size_t)*n + extra + 1);
-    if (both == NULL)
-        abort();
+    char *both = out_need((size_t)*n + extra + 1);
     memcpy(both, text, (size_t)*n);
     memcpy(both + *n, answer != NULL ? answer : "", extra);
     *n += (int64_t)extra;
@@ -200,27 +205,18 @@ static st_status tokens_of_text(const struct trace_args *a, const st_model *mode
 /* ---- the report ------------------------------------------------------------------------------------------------ */
 
 /* A token as the user would type it, in quotes. */
-static const char *shown(const st_model *m, int32_t id, char buf[64])
+static const char *shown(const st_model *m, int32_t id, char buf[128])
 {
-    char raw[48];
-    int n = st_model_piece(m, id, raw, sizeof raw), len = 1;
-    buf[0] = '"';
-    for (int i = 0; i < n && i < (int)sizeof raw && len < 58; i++) {
-        if (raw[i] == '\n') {
-            buf[len++] = '\\';
-            buf[len++] = 'n';
-        } else {
-            buf[len++] = (unsigned char)raw[i] < 0x20 || raw[i] == 0x7f ? '.' : raw[i];
-        }
-    }
-    buf[len++] = '"';
-    buf[len] = '\0';
+    char raw[49], clean[100];
+    int n = st_model_piece(m, id, raw, sizeof raw - 1);
+    raw[n < (int)sizeof raw - 1 ? n : (int)sizeof raw - 1] = '\0';
+    snprintf(buf, 128, "\"%s\"", strcmp(raw, "\n") == 0 ? "\\n" : out_clean(clean, sizeof clean, raw));
     return buf;
 }
 
 static void print_agreement(const st_model *m, const st_trace_report *r)
 {
-    char a[64], b[64];
+    char a[128], b[128];
     const char *other = r->against == ST_AGAINST_DENSE ? "dense" : "with 2k";
     if (r->against == ST_AGAINST_NONE) {
         out_row("next token", "%s %.1f %% (compared with nothing)", shown(m, r->next.top_b, b),
@@ -257,22 +253,24 @@ static void print_certificate(const st_trace_report *r)
 static void print_report(const st_model *m, const st_trace_report *r, const char *out)
 {
     st_model_info info;
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], d[48], name[128];
     st_model_get_info(m, &info);
-    printf("%s\n", r->faithful ? "faithful: next token kept, recall certified"
-                   : r->against == ST_AGAINST_NONE ? "next token not compared"
-                   : r->agree                      ? "next token kept, recall not certified"
-                                                   : "NOT FAITHFUL: the next token changed");
-    out_row("model", "%s (%s, %s weights)", info.name, info.arch, info.weights);
+    printf("%s\n", r->against == ST_AGAINST_NONE   ? "next token not compared"
+                   : !r->agree                     ? "NOT FAITHFUL: the next token changed"
+                   : r->next.top_a == r->next.top_b ? "next token kept"
+                                                   : "next token within the noise floor");
+    out_row("model", "%s (%s, %s weights)", out_clean(name, sizeof name, info.name), info.arch,
+            info.weights);
     out_row("tokens", "%s", out_count(a, r->n_tok));
     if (r->n_exact_layer > 0)
-        out_row("layers x heads", "%d x %d, of which %d layers attend exactly (sliding window)",
+        out_row("layers x heads", "%d x %d, of which %d layers attend exactly",
                 r->n_layer, r->n_head, r->n_exact_layer);
     else
         out_row("layers x heads", "%d x %d", r->n_layer, r->n_head);
-    out_row("k", "%lld key blocks of %d tokens per query block of %d (select: %s%s)", (long long)r->k,
-            r->block_k, r->block_q, st_select_method_name(r->select),
-            r->scanned ? ", fell back to scan" : "");
+    snprintf(d, sizeof d, ", or fewer for a mass of %g", r->mass);
+    out_row("k", "%lld key blocks of %d tokens per query block of %d%s (select: %s%s)", (long long)r->k,
+            r->block_k, r->block_q, r->budget == ST_BUDGET_MASS ? d : "",
+            st_select_method_name(r->select), r->scanned ? ", fell back to scan" : "");
     out_row("kept", "%s of %s causal token pairs%s", out_count(a, r->kept_pairs),
             out_count(b, r->causal_pairs), r->n_exact_layer > 0 ? " (of the other layers)" : "");
     out_row("pruned", "%.2f %% of the causal pairs", 100 * r->pruned_fraction);
@@ -304,22 +302,30 @@ static int finish(const struct trace_args *a, const st_model *m, const st_trace_
     return a->strict && r->against != ST_AGAINST_NONE && !r->agree ? EXIT_CHANGED : EXIT_OK;
 }
 
-static int failed(const struct trace_args *a, const st_error *err)
+static int failed(const struct trace_args *a, bool part_left, const st_error *err)
 {
-    char part[4096];
-    FILE *f;
     out_failed(err);
-    if (a->out == NULL)
-        return EXIT_FAILED;
-    snprintf(part, sizeof part, "%s.part", a->out);
-    f = fopen(part, "rb");
-    if (f != NULL) {
-        fclose(f);
-        fprintf(stderr, "sparsetrace: what was recorded is in %s; "
-                        "sparsetrace check %s --salvage OUT makes a trace of it\n",
-                part, part);
-    }
+    if (part_left)
+        fprintf(stderr, "sparsetrace: what was recorded is in %s.part; "
+                        "sparsetrace check %s.part --salvage OUT makes a trace of it\n",
+                a->out, a->out);
     return EXIT_FAILED;
+}
+
+/* What is to be recorded, now that the model and the prompt are known. -1 to go on. */
+static int check_record(const struct trace_args *a, const st_model_info *info, int64_t n_tok,
+                        st_trace_options *o)
+{
+    if (a->rows != NULL && !args_span(a->rows, n_tok, &o->row_begin, &o->row_end))
+        return args_complain("trace", "--rows: \"%s\" is no span within %lld tokens", a->rows,
+                             (long long)n_tok);
+    if (o->n_layer > 0 && o->layer[o->n_layer - 1] >= info->n_layer) /* the list ascends */
+        return args_complain("trace", "--layers: the model has no layer %d, only 0..%d",
+                             o->layer[o->n_layer - 1], info->n_layer - 1);
+    if (o->n_head > 0 && o->head[o->n_head - 1] >= info->n_head)
+        return args_complain("trace", "--heads: the model has no head %d, only 0..%d",
+                             o->head[o->n_head - 1], info->n_head - 1);
+    return -1;
 }
 
 static int run(const struct trace_args *a, st_trace_params *p, st_model_params *mp)
@@ -328,7 +334,7 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
     st_model *model;
     int32_t *token = NULL;
     int64_t n_tok = 0;
-    st_trace_report report;
+    st_trace_report report = {.part_left = false};
     st_model_info info;
     st_error err = {.status = ST_OK};
     st_status status;
@@ -339,21 +345,18 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
     if (status == ST_OK)
         status = a->tokens != NULL ? st_model_read_tokens(model, a->tokens, &token, &n_tok, &err)
                                    : tokens_of_text(a, model, &token, &n_tok, &err);
-    if (status == ST_OK && a->rows != NULL &&
-        !args_span(a->rows, n_tok, &p->record.row_begin, &p->record.row_end)) {
-        code = args_complain("trace", "--rows: \"%s\" is no span within %lld tokens", a->rows,
-                             (long long)n_tok);
-        goto done;
-    }
     if (status == ST_OK) {
         st_model_get_info(model, &info);
+        code = check_record(a, &info, n_tok, &p->record);
+        if (code >= 0)
+            goto done;
         if (n_tok > info.n_ctx_train)
             fprintf(stderr, "sparsetrace: note: %lld tokens, but the model was trained on %d\n",
                     (long long)n_tok, info.n_ctx_train);
         status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
     }
     out_progress_end(&bar);
-    code = status == ST_OK ? finish(a, model, &report) : failed(a, &err);
+    code = status == ST_OK ? finish(a, model, &report) : failed(a, report.part_left, &err);
 done:
     st_tokens_free(token);
     st_model_free(model);

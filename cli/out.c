@@ -5,6 +5,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +17,16 @@ int out_failed(const st_error *err)
 {
     fprintf(stderr, "sparsetrace: %s\n", err->message);
     return EXIT_FAILED;
+}
+
+void *out_need(size_t bytes)
+{
+    void *p = malloc(bytes > 0 ? bytes : 1);
+    if (p == NULL) {
+        fprintf(stderr, "sparsetrace: out of memory: %zu bytes were wanted\n", bytes);
+        exit(EXIT_FAILED);
+    }
+    return p;
 }
 
 void out_row(const char *name, const char *fmt, ...)
@@ -97,6 +108,29 @@ void out_json_real(FILE *f, double x)
         fputs("null", f);
 }
 
+/* A character of len bytes (0: broken) that is not for a terminal. C1 controls (0xc2 0x80..0x9f) count. */
+static bool steers(const char *s, int len)
+{
+    unsigned char c = (unsigned char)s[0];
+    return len == 0 || c < 0x20 || c == 0x7f || (len == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0);
+}
+
+const char *out_clean(char *buf, size_t size, const char *text)
+{
+    size_t n = strlen(text), at = 0;
+    for (size_t i = 0; i < n;) {
+        int len = utf8(text + i, (int64_t)(n - i));
+        bool bad = steers(text + i, len);
+        if (at + (size_t)(bad ? 1 : len) >= size)
+            break;
+        memcpy(buf + at, bad ? "." : text + i, bad ? 1 : (size_t)len);
+        at += bad ? 1 : (size_t)len;
+        i += len > 0 ? (size_t)len : 1;
+    }
+    buf[at] = '\0';
+    return buf;
+}
+
 void out_snippet(FILE *f, const char *text, int64_t n, int width)
 {
     bool space = true;
@@ -104,11 +138,9 @@ void out_snippet(FILE *f, const char *text, int64_t n, int width)
         int len = utf8(text + i, n - i);
         unsigned char c = (unsigned char)text[i];
         bool is_space = c == ' ' || c == '\n' || c == '\t' || c == '\r';
-        /* C1 controls (0xc2 0x80..0x9f) could steer a terminal too */
-        bool control = len == 0 || c < 0x20 || c == 0x7f || (len == 2 && c == 0xc2 && (unsigned char)text[i + 1] < 0xa0);
         if (is_space && !space)
             fputc(' ', f);
-        else if (!is_space && control)
+        else if (!is_space && steers(text + i, len))
             fputc('.', f);
         else if (!is_space)
             fwrite(text + i, 1, (size_t)len, f);
@@ -139,14 +171,14 @@ bool out_interrupted(void)
     return interrupted != 0;
 }
 
-static double now(void)
+double out_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* "[#####.....] 12,288 / 16,384 tokens, 3,100/s, 1:19 left" */
+/* "dense run [#####.....] 12,288 / 16,384, 3,100/s, 1:19 left" */
 static void draw(const out_bar *b, int64_t done, int64_t total, double elapsed)
 {
     char count[32], all[32], rate[32];
@@ -169,13 +201,13 @@ static void draw(const out_bar *b, int64_t done, int64_t total, double elapsed)
 bool out_progress(void *ctx, const char *what, int64_t done, int64_t total)
 {
     out_bar *b = ctx;
-    double t = now();
+    double t = out_seconds();
     if (interrupted)
         return false;
     if (b->quiet || !isatty(STDERR_FILENO))
         return true;
-    if (b->what == NULL || strcmp(what, b->what) != 0 || done == 0) {
-        b->what = what;
+    if (strcmp(what, b->what) != 0 || done == 0) {
+        snprintf(b->what, sizeof b->what, "%s", what);
         b->start = t;
         b->last = 0.0;
     }

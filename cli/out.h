@@ -15,6 +15,9 @@ int out_failed(const st_error *err);
 /* One row of a two-column table. */
 void out_row(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* malloc that ends the program with a message rather than give NULL. */
+void *out_need(size_t bytes);
+
 /* "1.5 GB"; buf of 32. */
 const char *out_bytes(char *buf, int64_t bytes);
 /* "12,345"; buf of 32. */
@@ -25,6 +28,10 @@ void out_json_string(FILE *f, const char *text, int64_t n);
 /* A number, or null if it is not finite. */
 void out_json_real(FILE *f, double x);
 
+/* Text that came from a file, without what could steer a terminal: control characters and broken UTF-8
+ * become dots. Returns buf (size > 0). */
+const char *out_clean(char *buf, size_t size, const char *text);
+
 /* At most `width` columns of text as one line: white space folded, control characters and broken UTF-8
  * shown as a dot. */
 void out_snippet(FILE *f, const char *text, int64_t n, int width);
@@ -33,13 +40,16 @@ void out_snippet(FILE *f, const char *text, int64_t n, int width);
  * out_bar. Asks to stop once out_interrupted() is true. */
 typedef struct out_bar {
     bool quiet;
-    const char *what;
+    char what[32];
     double start, last;
     bool drawn;
 } out_bar;
 bool out_progress(void *bar, const char *what, int64_t done, int64_t total);
 /* Wipes the bar. */
 void out_progress_end(out_bar *bar);
+
+/* A clock that only runs forward. */
+double out_seconds(void);
 
 /* Ctrl-C: the first one asks for an orderly stop, the second one kills. */
 void out_catch_interrupt(void);

@@ -60,13 +60,13 @@ build_pinned() { # prefix
     make_cache deps
     local work
     work=$(mktemp -d "$cache/deps/.build-XXXXXX")
+    trap 'rm -rf "$work"' EXIT # half a build is gigabytes
     tar xzf "$llama_archive" -C "$work" --strip-components=2 --wildcards '*/vendor/llama.cpp' ||
         die "cannot unpack $llama_archive"
     compile "$work/llama.cpp" "$work/build"
     collect "$work/llama.cpp" "$work/build" "$work/prefix"
     put_json "$work/prefix"
     mv -T "$work/prefix" "$1"
-    rm -rf "$work"
 }
 
 build_user_tree() { # source tree, prefix: never stamped, the user may be editing it
@@ -77,6 +77,14 @@ build_user_tree() { # source tree, prefix: never stamped, the user may be editin
     put_json "$2"
 }
 
+link_prefix() { # installation, prefix: the user's directory stays as it is
+    make_cache deps
+    mkdir -p "$2"
+    ln -sfnT "$1/include" "$2/include"
+    ln -sfnT "$1/lib" "$2/lib"
+    put_json "$2"
+}
+
 json_archive=$(fetch yyjson)
 if [ "${1:-}" = json ]; then
     prefix=$cache/deps/json-$(lock_line yyjson | cut -d' ' -f4 | cut -c1-16)
@@ -84,8 +92,8 @@ if [ "${1:-}" = json ]; then
 elif [ -n "${SPARSETRACE_LLAMA_PREFIX:-}" ]; then
     [ -f "$SPARSETRACE_LLAMA_PREFIX/include/ggml-backend-impl.h" ] ||
         die "SPARSETRACE_LLAMA_PREFIX: $SPARSETRACE_LLAMA_PREFIX/include has no ggml-backend-impl.h"
-    prefix=$SPARSETRACE_LLAMA_PREFIX
-    [ -f "$prefix/yyjson/yyjson.c" ] || put_json "$prefix"
+    prefix=$cache/deps/prefix-$(printf %s "$SPARSETRACE_LLAMA_PREFIX" | cksum | cut -d' ' -f1)
+    with_lock user link_prefix "$SPARSETRACE_LLAMA_PREFIX" "$prefix"
 elif [ -n "${SPARSETRACE_LLAMA_SRC:-}" ]; then
     src=$(cd "$SPARSETRACE_LLAMA_SRC" && pwd) || die "SPARSETRACE_LLAMA_SRC: no such directory"
     prefix=$cache/deps/user-$(printf %s "$src" | cksum | cut -d' ' -f1)

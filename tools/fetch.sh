@@ -7,7 +7,7 @@
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lock_file=${SPARSETRACE_LOCK:-$tools/deps.lock}
-cache=${SPARSETRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sparsetrace}
+cache=${SPARSETRACE_CACHE:-${XDG_CACHE_HOME:-${HOME:-.}/.cache}/sparsetrace}
 python=${PYTHON:-python3}
 
 die() {

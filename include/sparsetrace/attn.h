@@ -55,8 +55,8 @@ typedef struct st_attn {
     const int32_t *lo, *hi; /* [n_q] */
 
     /* Additive bias, for attention but not for choosing blocks (st_select): s += slope[h] * bias[i][j],
-     * F16 [n_q, n_k]; -inf hides a key. NULL: none. With a bias lo and hi must be NULL, and every key counts as visible unless
-     * hidden. slope NULL: 1 for every head. */
+     * F16 [n_q, n_k]; -inf hides a key. NULL: none. lo and hi may be given too (every key outside them
+     * must be hidden by the bias); without them every key counts as visible. slope NULL: 1 for all. */
     const uint16_t *bias;
     int64_t stride_bias_bytes;
     const float *slope; /* [n_head] */

@@ -24,8 +24,8 @@ extern "C" {
 
 /* ---- progress and cancelling ----------------------------------------------------------------------------- */
 
-/* Called now and then from the calling thread: `what` is a short phrase ("dense run", "k = 16"), done and
- * total count tokens (total 0: unknown). Returning false asks to stop: the call ends with
+/* Called now and then from the calling thread: `what` is a short phrase ("dense run", "k = 16") that lives
+ * during the call, done and total count tokens (total 0: unknown). Returning false asks to stop: the call ends with
  * ST_ERR_CANCELLED. */
 typedef bool (*st_progress_fn)(void *ctx, const char *what, int64_t done, int64_t total);
 
@@ -126,7 +126,8 @@ typedef struct st_pass {
     st_ggml_stats stats;
 } st_pass;
 
-/* Runs the model over all tokens from an empty cache. `what` is for progress. */
+/* Runs the model over all tokens from an empty cache. `what` is for progress. ST_ERR_CANCELLED: progress
+ * asked to stop (the next pass starts afresh); ST_ERR_MODEL: libllama failed, or a prediction is NaN. */
 ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink *sink, const char *what,
                              st_pass *pass, st_error *err);
 
@@ -184,26 +185,27 @@ typedef struct st_trace_report {
     st_select_method select;
     bool scanned; /* method auto fell back to scan somewhere */
     st_budget budget;
+    double mass; /* ST_BUDGET_MASS: what was asked for, k is then the most; else 0 */
     int64_t kept_pairs, causal_pairs; /* of the pruned layers, all heads; pairs the model sees there */
     double pruned_fraction;           /* 1 - kept / causal */
     st_against against;               /* what `next` compares with; NONE: nothing */
     st_agreement next;                /* a = dense (or 2k), b = this run */
     double floor_kl, floor_margin;    /* what two exact paths differ by; nats */
     bool floor_measured;
-    bool agree;  /* same next token, or a dense margin inside the floor */
-    bool faithful; /* agree, and recall known */
+    bool agree; /* same next token, or a dense margin inside the floor */
     bool has_cert;
     st_certificate cert;
     double recall_last; /* at the row that predicts the next token, mean over heads; -1: unknown */
-    int n_run; /* passes, the dense one and the search included */
+    bool part_left; /* a failed call left path.part, which st_trace_salvage reads */
+    int n_run;      /* passes, the dense one and the search included */
     double seconds_total, seconds_dense, seconds_search, seconds_final;
     double seconds_select, seconds_attend, seconds_certify, seconds_keys; /* of the final pass */
 } st_trace_report;
 
 /* Finds the budget, runs, compares, certifies, and writes the trace to `path` (NULL: nowhere). On failure
- * no file is left at `path` that was not there before; an interrupted recording leaves path.part, which
- * st_trace_salvage reads. Errors: those of the parts; ST_ERR_LIMIT if no budget up to everything keeps the
- * next token (report is filled). */
+ * no file is left at `path` that was not there before; an interrupted recording leaves path.part if a
+ * micro-batch is whole (report->part_left). Errors: those of the parts; ST_ERR_LIMIT if no budget up to
+ * everything keeps the next token; ST_ERR_MODEL if none of the model's attention came through us. */
 ST_API st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
                                 const st_trace_params *p, const char *path, st_trace_report *report,
                                 st_error *err);

@@ -57,7 +57,8 @@ typedef struct st_select_params {
                                 the always-kept ones stay even where they are more than k    */
     float mass;              /* 0: keep k. 0 < p < 1: keep the fewest blocks whose estimated mass
                                 reaches p on the sampled rows, at most k; a block that any sampled
-                                row reads with more than 1 - p stays in any case             */
+                                row reads with more than 1 - p stays in any case (method exact: all
+                                rows, by their mean). Not for hip and window                 */
     int sink_blk;            /* 1: always-kept first visible key blocks, >= 1                 */
     int window_blk;          /* 1: always-kept blocks just before the diagonal, >= 0          */
     int rows;                /* 16: sampled rows of a query block, 1..ST_SELECT_ROWS_MAX; the last
@@ -80,11 +81,12 @@ ST_API int64_t st_select_min_k(const st_select_params *p);
  * the denominator of every pruned share. */
 ST_API int64_t st_causal_pairs(int64_t first_query, int64_t n_q);
 
-/* Largest k whose pruned share of the causal pairs of one head over T = n_tok tokens is at least
- * `pruned` (0 <= pruned < 1), from the geometry alone. ST_ERR_LIMIT if even st_select_min_k keeps
- * more; the message gives the largest share that can be had. */
-ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t n_tok, double pruned,
-                                        int64_t *k, st_error *err);
+/* Largest k whose pruned share of the causal pairs of one head, rows first_query..first_query + n_q - 1,
+ * is at least `pruned` (0 <= pruned < 1), from the geometry alone; rows that see at most exact_below keys
+ * keep them all. ST_ERR_LIMIT if even st_select_min_k keeps more; the message gives the largest share
+ * that can be had. */
+ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query, int64_t n_q,
+                                        int64_t exact_below, double pruned, int64_t *k, st_error *err);
 
 /* ---- the summary of the keys -------------------------------------------------------------------- */
 

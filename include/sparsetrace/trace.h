@@ -170,9 +170,9 @@ typedef struct st_trace_info {
     bool has_cert;
     float mass_floor;
     int64_t row_begin, row_end;        /* the query blocks that touch these rows are recorded */
-    int64_t kept_pairs, visible_pairs; /* over recorded and unrecorded layers, sparse ones;
-                                          pruned share = 1 - kept_pairs / visible_pairs */
-    int64_t exact_pairs;               /* pairs of layers that ran exactly */
+    int64_t kept_pairs, visible_pairs; /* of the pruned layers, recorded or not, their exact rows
+                                          included; pruned share = 1 - kept_pairs / visible_pairs */
+    int64_t exact_pairs;               /* of the layers that ran exactly throughout */
     st_certificate cert;               /* as the file states it; valid if has_cert */
 } st_trace_info;
 

@@ -89,6 +89,7 @@ st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_
     c.recall = recall;
     c.err_rel = err_rel;
     STI_TRY(st_attn_check(a, err));
+    STI_TRY(sti_check_selection(a, sel, err));
     for (int64_t i = 0; i < n_row; i++)
         if (rows[i] < 0 || rows[i] >= a->n_q)
             return sti_fail(err, ST_ERR_ARG, i, "rows[%lld] is %lld, must be 0..%lld", (long long)i,

@@ -71,3 +71,21 @@ int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile
         n_seg = add_pieces(t->seg, n_seg, lo, sti_min(lo + align, hi), lo / align);
     return n_seg;
 }
+
+st_status sti_check_selection(const st_attn *a, const st_selection *sel, st_error *err)
+{
+    int64_t first = sel->bq > 0 ? a->first_query / sel->bq : -1;
+    if (sel->bq < 1 || sel->bk < 1 || sel->n_head != a->n_head || sel->first_blk != first ||
+        sel->nbq != (a->first_query + a->n_q - 1) / sel->bq - first + 1)
+        return sti_fail(err, ST_ERR_ARG, -1, "the selection was made for other shapes");
+    for (int64_t t = 0; t < sel->n_head * sel->nbq; t++)
+        for (int64_t i = sel->indptr[t]; i < sel->indptr[t + 1]; i++)
+            if (sel->indices[i] < 0 || (int64_t)sel->indices[i] * sel->bk >= a->n_k ||
+                (i > sel->indptr[t] && sel->indices[i] <= sel->indices[i - 1]))
+                return sti_fail(err, ST_ERR_ARG, i,
+                                "index %lld of the selection is %d: must rise within its row and lie "
+                                "below %lld",
+                                (long long)i, sel->indices[i],
+                                (long long)sti_ceil_div(a->n_k, sel->bk));
+    return ST_OK;
+}

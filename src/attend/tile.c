@@ -11,6 +11,8 @@
 #include "kernels/kernels.h"
 #include "kernels/read_rows.h"
 
+#define SUM_KEYS 16 /* keys summed before they are added to a row's sum */
+
 sti_tile_work *sti_tile_work_new(const st_attn *a)
 {
     sti_tile_work *w = sti_calloc(sizeof *w);
@@ -66,6 +68,21 @@ static void run_expsum(const sti_tile_work *w, float *s, float *sum, const float
 {
     const sti_kernel_table *t = sti_kernels();
     (w->R == 16 ? t->expsum_f32_r16 : t->expsum_f32_r32)(s, sum, max, n);
+}
+
+/* Exponentials of n scored keys; their sums are added to sum and to the rows' sums, SUM_KEYS at a time: so
+ * these do not depend on how keys were cut into segments, and everything kept equals exact attention to
+ * the bit. */
+static void run_sums(sti_tile_work *w, float *s, float *sum, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += SUM_KEYS) {
+        _Alignas(64) float part[STI_TILE_ROWS] = {0};
+        run_expsum(w, s + i * w->R, part, w->max, sti_min(SUM_KEYS, n - i));
+        for (int r = 0; r < w->R; r++) {
+            sum[r] += part[r];
+            w->sum[r] += part[r];
+        }
+    }
 }
 
 static void run_pv(sti_tile_work *w, const float *p, const float *v, int64_t n, int64_t ld)
@@ -207,9 +224,7 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
         for (int64_t j = first; j < i; j++) {
             _Alignas(64) float sum[STI_TILE_ROWS] = {0};
             float *p = w->s + n * w->R;
-            run_expsum(w, p, sum, w->max, seg[j].end - seg[j].key);
-            for (int r = 0; r < w->R; r++)
-                w->sum[r] += sum[r];
+            run_sums(w, p, sum, seg[j].end - seg[j].key);
             if (shares) {
                 memcpy(w->seg_sum + j * w->R, sum, (size_t)w->R * sizeof(float));
                 w->seg_chunk[j] = chunk;

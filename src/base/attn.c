@@ -57,11 +57,8 @@ static st_status check_visible(const st_attn *a, st_error *err)
 {
     if ((a->lo == NULL) != (a->hi == NULL))
         return sti_fail(err, ST_ERR_ARG, -1, "lo and hi must both be given or both be NULL");
-    if (a->bias != NULL) {
-        if (a->lo != NULL)
-            return sti_fail(err, ST_ERR_ARG, -1, "with a bias lo and hi must be NULL");
+    if (a->lo == NULL && a->bias != NULL)
         return ST_OK;
-    }
     if (a->lo == NULL) {
         if (a->first_query + a->n_q > a->n_k)
             return sti_fail(err, ST_ERR_ARG, -1,

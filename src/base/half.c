@@ -47,9 +47,3 @@ size_t sti_dtype_bytes(st_dtype dtype, int64_t n)
     }
     return 0;
 }
-
-const char *sti_dtype_name(st_dtype dtype)
-{
-    static const char *const name[] = {"F32", "F16", "BF16", "Q8_0", "other"};
-    return (unsigned)dtype < sizeof name / sizeof *name ? name[dtype] : "unknown";
-}

@@ -91,7 +91,6 @@ uint16_t sti_f32_f16(float f); /* round to nearest even */
 
 /* Bytes of n consecutive elements; 0 for ST_DTYPE_OTHER (unknown here). */
 size_t sti_dtype_bytes(st_dtype dtype, int64_t n);
-const char *sti_dtype_name(st_dtype dtype);
 
 /* ---- parallel loop: fn(ctx, task, thread) for task 0..n_task-1, thread 0..st_pool_size(pool)-1 ------- */
 

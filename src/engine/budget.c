@@ -83,11 +83,14 @@ static st_status search_stable(sti_tracer *t, st_error *err)
     return ST_OK;
 }
 
-/* A fixed budget's reference is the run with twice as much. */
+/* A fixed budget's reference is the run with twice as much, and where a mass is asked for half as much
+ * missing. */
 static st_status stable_reference(sti_tracer *t, st_error *err)
 {
     st_ggml_params own = t->ggml;
     st_pass pass;
+    if (own.select.mass > 0.0f)
+        t->ggml.select.mass = 0.5f * (1.0f + own.select.mass);
     STI_TRY(sti_tracer_pass(t, sti_min(2 * own.select.k, full_budget(t)), NULL, "run with 2k", &pass,
                             err));
     t->ggml = own;
@@ -106,8 +109,8 @@ st_status sti_find_budget(sti_tracer *t, st_error *err)
                             "the budget auto needs something to agree with: dense or stable");
         return against == ST_AGAINST_DENSE ? search_dense(t, err) : search_stable(t, err);
     case ST_BUDGET_PRUNED:
-        STI_TRY(st_select_k_for_pruned(&p->select, sti_run_n_tok(t->run), p->pruned,
-                                       &t->ggml.select.k, err));
+        STI_TRY(st_select_k_for_pruned(&p->select, 0, sti_run_n_tok(t->run), t->ggml.exact_below,
+                                       p->pruned, &t->ggml.select.k, err));
         break;
     case ST_BUDGET_K:
     case ST_BUDGET_MASS:

@@ -38,7 +38,7 @@ static double divergence(const float *a, const float *b, int n, double log_sum_a
         if (la > -700.0)
             kl += exp(la) * (la - lb);
     }
-    return kl > 0.0 ? kl : 0.0;
+    return kl < 0.0 ? 0.0 : kl; /* rounding; NaN stays */
 }
 
 void st_compare(const float *a, const float *b, int n_last, int n_vocab, st_agreement *result)

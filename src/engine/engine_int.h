@@ -16,7 +16,7 @@ struct st_model {
     int n_thread;
 };
 
-/* libllama_log.c: the last error line libllama wrote since the last call, or `otherwise`. */
+/* llama_log.c: the first error line libllama wrote since the last call, or `otherwise`. */
 const char *sti_llama_error(const char *otherwise);
 void sti_llama_log(bool verbose);
 
@@ -26,6 +26,11 @@ st_status sti_prepare_weights(const char *path, const st_model_params *p, st_mod
 
 /* run.c */
 int64_t sti_run_n_tok(const st_run *run);
+
+/* tokens.c: ST_ERR_ARG with the place of the first id that the model does not have. */
+st_status sti_check_tokens(const st_model *model, const int32_t *token, int64_t n_tok, st_error *err);
+/* tokens.c: length of the well-formed UTF-8 sequence at s (n > 0 bytes), 0 if there is none (RFC 3629). */
+int sti_utf8_length(const char *s, int64_t n);
 
 /* report.c: the trace's own documents. The texts are the caller's (sti_free). */
 char *sti_recipe_json(const st_model *model, const int32_t *token, int64_t n_tok,

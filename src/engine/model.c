@@ -40,22 +40,31 @@ static void fill_info(st_model *m, const char *path)
     i->has_chat_template = llama_model_chat_template(m->llama, NULL) != NULL;
 }
 
+struct loading {
+    st_progress progress;
+    bool stopped;
+};
+
 static bool load_progress(float done, void *ctx)
 {
-    const st_progress *p = ctx;
-    return p->fn == NULL || p->fn(p->ctx, "loading the model", (int64_t)(done * 1000), 1000);
+    struct loading *l = ctx;
+    const st_progress *p = &l->progress;
+    l->stopped = p->fn != NULL && !p->fn(p->ctx, "loading the model", (int64_t)(done * 1000), 1000);
+    return !l->stopped;
 }
 
 static st_status load(st_model *m, const char *path, const st_model_params *p, st_error *err)
 {
     struct llama_model_params mp = llama_model_default_params();
-    st_progress progress = p->progress;
+    struct loading loading = {.progress = p->progress};
     char *run_path;
     STI_TRY(sti_prepare_weights(path, p, &m->info, &run_path, err));
     mp.progress_callback = load_progress;
-    mp.progress_callback_user_data = &progress;
+    mp.progress_callback_user_data = &loading;
     m->llama = run_path != NULL ? llama_model_load_from_file(run_path, mp) : NULL;
     sti_free(run_path);
+    if (loading.stopped)
+        return sti_fail(err, ST_ERR_CANCELLED, -1, "stopped while loading %s", path);
     if (m->llama == NULL)
         return sti_fail(err, ST_ERR_MODEL, -1, "libllama cannot load %s: %s", path,
                         sti_llama_error("no reason given"));

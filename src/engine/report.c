@@ -13,23 +13,25 @@
 typedef yyjson_mut_doc Doc;
 typedef yyjson_mut_val Val;
 
-/* A token's text as JSON can carry it: bytes that are not UTF-8 become U+FFFD. */
-static Val *piece(Doc *d, const st_model *m, int32_t token)
+/* Text as JSON can carry it: bytes that are not UTF-8 become U+FFFD. n at most 256. */
+static Val *text_value(Doc *d, const char *raw, int n)
 {
-    char raw[256], text[3 * sizeof raw];
-    int n = st_model_piece(m, token, raw, sizeof raw), len = 0;
-    n = n > (int)sizeof raw ? (int)sizeof raw : n;
+    char text[3 * 256];
+    int len = 0;
     for (int i = 0; i < n;) {
-        unsigned char c = (unsigned char)raw[i];
-        int size = c < 0x80 ? 1 : c < 0xc0 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-        bool ok = size > 0 && i + size <= n;
-        for (int k = 1; ok && k < size; k++)
-            ok = ((unsigned char)raw[i + k] & 0xc0) == 0x80;
-        memcpy(text + len, ok ? raw + i : "\xef\xbf\xbd", ok ? (size_t)size : 3);
-        len += ok ? size : 3;
-        i += ok ? size : 1;
+        int size = sti_utf8_length(raw + i, n - i);
+        memcpy(text + len, size > 0 ? raw + i : "\xef\xbf\xbd", size > 0 ? (size_t)size : 3);
+        len += size > 0 ? size : 3;
+        i += size > 0 ? size : 1;
     }
     return yyjson_mut_strncpy(d, text, (size_t)len);
+}
+
+static Val *piece(Doc *d, const st_model *m, int32_t token)
+{
+    char raw[256];
+    int n = st_model_piece(m, token, raw, sizeof raw);
+    return text_value(d, raw, n > (int)sizeof raw ? (int)sizeof raw : n);
 }
 
 static void add_token(Doc *d, Val *to, const char *key, const st_model *m, int32_t id, double p)
@@ -126,6 +128,8 @@ st_status st_trace_report_json(const st_model *m, const st_trace_report *r, char
     yyjson_mut_obj_add_int(d, root, "n_head", r->n_head);
     yyjson_mut_obj_add_int(d, root, "n_exact_layer", r->n_exact_layer);
     yyjson_mut_obj_add_int(d, root, "k", r->k);
+    if (r->budget == ST_BUDGET_MASS)
+        yyjson_mut_obj_add_real(d, root, "mass", r->mass);
     yyjson_mut_obj_add_int(d, root, "block_q", r->block_q);
     yyjson_mut_obj_add_int(d, root, "block_k", r->block_k);
     yyjson_mut_obj_add_str(d, root, "select", st_select_method_name(r->select));
@@ -140,7 +144,6 @@ st_status st_trace_report_json(const st_model *m, const st_trace_report *r, char
         yyjson_mut_obj_add_null(d, root, "kl");
     add_floor(d, root, r);
     add_recall(d, root, r);
-    yyjson_mut_obj_add_bool(d, root, "faithful", r->faithful);
     add_seconds(d, root, r);
     yyjson_mut_obj_add_int(d, root, "n_run", r->n_run);
     yyjson_mut_obj_add_int(d, root, "peak_rss_bytes", r->peak_rss_bytes);
@@ -153,10 +156,10 @@ static void add_model(Doc *d, Val *root, const st_model *m)
 {
     const st_model_info *i = &m->info;
     Val *o = yyjson_mut_obj_add_obj(d, root, "model");
-    yyjson_mut_obj_add_strcpy(d, o, "name", i->name);
-    yyjson_mut_obj_add_strcpy(d, o, "arch", i->arch);
+    yyjson_mut_obj_add_val(d, o, "name", text_value(d, i->name, (int)strlen(i->name)));
+    yyjson_mut_obj_add_val(d, o, "arch", text_value(d, i->arch, (int)strlen(i->arch)));
     yyjson_mut_obj_add_strcpy(d, o, "sha256", i->sha256);
-    yyjson_mut_obj_add_strcpy(d, o, "weights", i->weights);
+    yyjson_mut_obj_add_val(d, o, "weights", text_value(d, i->weights, (int)strlen(i->weights)));
     yyjson_mut_obj_add_bool(d, o, "converted", i->converted);
     yyjson_mut_obj_add_int(d, o, "n_layer", i->n_layer);
     yyjson_mut_obj_add_int(d, o, "n_head", i->n_head);

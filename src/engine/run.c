@@ -3,6 +3,7 @@
  * run.c — one token sequence and passes over it, micro-batch by micro-batch.
  */
 #include <ggml-cpu.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -19,6 +20,7 @@ struct st_run {
     int32_t *token;
     int64_t n_tok;
     int n_ubatch, n_last;
+    bool stock; /* ggml's own attention, whatever a pass asks for */
     float *logits;
     st_progress progress;
     const char *what;
@@ -76,6 +78,7 @@ static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
     STI_TRY(parse_type(p->type_k, "K cache", &cp.type_k, err));
     STI_TRY(parse_type(p->type_v, "V cache", &cp.type_v, err));
     gp.enabled = !p->stock_attention;
+    r->stock = p->stock_attention;
     STI_TRY(st_ggml_configure(&gp, NULL, err));
     r->n_ubatch = choose_ubatch(r->n_tok, p->n_ubatch);
     cp.n_ctx = (uint32_t)sti_round_up(r->n_tok, 256);
@@ -94,6 +97,8 @@ static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
     if (r->ctx == NULL)
         return sti_fail(err, ST_ERR_MODEL, -1, "libllama cannot make a context of %lld tokens: %s",
                         (long long)r->n_tok, sti_llama_error("is there enough memory?"));
+    if (llama_get_memory(r->ctx) == NULL)
+        return sti_fail(err, ST_ERR_MODEL, -1, "the model keeps no cache of keys: it is not a decoder");
     tp.poll = 0; /* our own threads want the cores while these wait */
     r->threads = ggml_threadpool_new(&tp);
     if (r->threads != NULL)
@@ -111,10 +116,7 @@ st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok, co
         return sti_fail(err, ST_ERR_ARG, -1,
                         "n_tok is %lld, n_last %d, n_ubatch %d; must be 1..%d, 1..4096, >= 0",
                         (long long)n_tok, p->n_last, p->n_ubatch, INT32_MAX / 2);
-    for (int64_t i = 0; i < n_tok; i++)
-        if (token[i] < 0 || token[i] >= model->info.n_vocab)
-            return sti_fail(err, ST_ERR_ARG, i, "token %lld is %d, the model has ids below %d",
-                            (long long)i, token[i], model->info.n_vocab);
+    STI_TRY(sti_check_tokens(model, token, n_tok, err));
     r = sti_calloc(sizeof *r);
     if (r == NULL)
         return sti_fail_mem(err, sizeof *r);
@@ -183,13 +185,29 @@ static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int
                     (long long)begin, code, sti_llama_error("no reason given"));
 }
 
+/* A broken model would otherwise agree with itself: NaN has no most probable token. */
+static st_status check_logits(const st_run *r, st_error *err)
+{
+    int64_t n_vocab = r->model->info.n_vocab;
+    for (int64_t i = 0; i < r->n_last * n_vocab; i++)
+        if (isnan(r->logits[i]) || r->logits[i] == INFINITY)
+            return sti_fail(err, ST_ERR_MODEL, r->n_tok - r->n_last + i / n_vocab,
+                            "the model's prediction after token %lld is not a number",
+                            (long long)(r->n_tok - r->n_last + i / n_vocab));
+    return ST_OK;
+}
+
 st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, const char *what,
                       st_pass *pass, st_error *err)
 {
     struct llama_batch batch = llama_batch_init(r->n_ubatch, 0, 1);
     int64_t start = llama_time_us();
     st_error mine = {.status = ST_OK};
-    st_status status = st_ggml_configure(p, sink, err);
+    st_ggml_params gp = *p;
+    st_status status;
+    gp.enabled = gp.enabled && !r->stock;
+    r->stop = false;
+    status = st_ggml_configure(&gp, sink, err);
     st_ggml_take_error(NULL);
     st_ggml_take_stats(&pass->stats);
     llama_memory_clear(llama_get_memory(r->ctx), false);
@@ -208,6 +226,7 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     if (status == ST_OK) {
         r->done = r->n_tok;
         report_progress(r);
+        status = check_logits(r, err);
     }
     llama_batch_free(batch);
     pass->seconds = (double)(llama_time_us() - start) * 1e-6;

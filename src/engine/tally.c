@@ -10,8 +10,10 @@
 static sti_tally_layer *find_layer(sti_tally *t, const st_chunk *c)
 {
     for (int64_t i = 0; i < t->n_layer; i++)
-        if (t->layer[i].layer == c->layer)
+        if (t->layer[i].layer == c->layer) {
+            t->went_on = t->went_on || c->first_query > 0;
             return &t->layer[i];
+        }
     if (!sti_grow((void **)&t->layer, &t->cap_layer, t->n_layer + 1, sizeof *t->layer))
         return NULL;
     t->layer[t->n_layer] = (sti_tally_layer){

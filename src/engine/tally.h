@@ -23,6 +23,7 @@ typedef struct sti_tally {
     int64_t n_layer, cap_layer;
     st_trace_writer *writer; /* not owned; NULL: none */
     bool scanned;
+    bool went_on; /* some layer came a second time: the first micro-batch is whole */
 } sti_tally;
 
 st_sink sti_tally_sink(sti_tally *t);

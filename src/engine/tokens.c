@@ -27,12 +27,10 @@ void st_text_free(char *text)
 
 /* ---- UTF-8 ------------------------------------------------------------------------------------------------------- */
 
-/* Length of the well-formed sequence at s (of n bytes), 0 if there is none (RFC 3629). */
-static int utf8_length(const unsigned char *s, int64_t n)
+int sti_utf8_length(const char *text, int64_t n)
 {
-    int len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
-              : s[0] >= 0xf0 && s[0] < 0xf5                ? 4
-                                                           : 0;
+    const unsigned char *s = (const unsigned char *)text;
+    int len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
     if (len == 0 || len > n)
         return 0;
     for (int i = 1; i < len; i++)
@@ -48,7 +46,7 @@ static st_status check_utf8(const char *text, int64_t n, st_error *err)
 {
     int64_t line = 1;
     for (int64_t i = 0; i < n;) {
-        int len = utf8_length((const unsigned char *)text + i, n - i);
+        int len = sti_utf8_length(text + i, n - i);
         if (len == 0)
             return sti_fail(err, ST_ERR_FORMAT, i,
                             "the text is not UTF-8: bad byte 0x%02x at offset %lld (line %lld)",
@@ -59,6 +57,23 @@ static st_status check_utf8(const char *text, int64_t n, st_error *err)
     return ST_OK;
 }
 
+/* ---- ids ---------------------------------------------------------------------------------------- */
+
+st_status sti_check_tokens(const st_model *m, const int32_t *token, int64_t n_tok, st_error *err)
+{
+    for (int64_t i = 0; i < n_tok; i++)
+        if (token[i] < 0 || token[i] >= m->info.n_vocab)
+            return sti_fail(err, ST_ERR_ARG, i, "token %lld is %d, the model has ids 0..%d", (long long)i,
+                            token[i], m->info.n_vocab - 1);
+    return ST_OK;
+}
+
+/* A GGUF may come without a vocabulary; libllama would end the process if asked for one. */
+static bool has_text(const st_model *m)
+{
+    return llama_vocab_type(m->vocab) != LLAMA_VOCAB_TYPE_NONE;
+}
+
 /* ---- tokenizing ---------------------------------------------------------------------------------------------------- */
 
 st_status st_model_tokenize(const st_model *m, const char *text, int64_t n_bytes, bool special,
@@ -67,6 +82,8 @@ st_status st_model_tokenize(const st_model *m, const char *text, int64_t n_bytes
     int32_t n, room;
     *token = NULL;
     STI_TRY(check_utf8(text, n_bytes, err));
+    if (!has_text(m))
+        return sti_fail(err, ST_ERR_MODEL, -1, "%s has no vocabulary: give token ids", m->info.name);
     if (n_bytes > INT32_MAX / 2)
         return sti_fail(err, ST_ERR_LIMIT, -1, "the text has %lld bytes, at most %d are read",
                         (long long)n_bytes, INT32_MAX / 2);
@@ -124,7 +141,10 @@ st_status st_model_chat(const st_model *m, const char *text, int64_t n_bytes, ch
 
 int st_model_piece(const st_model *m, int32_t token, char *buf, int size)
 {
-    int32_t n = llama_token_to_piece(m->vocab, token, buf, size, 0, true);
+    int32_t n;
+    if (token < 0 || token >= m->info.n_vocab || !has_text(m))
+        return 0;
+    n = llama_token_to_piece(m->vocab, token, buf, size, 0, true);
     return n < 0 ? -n : n;
 }
 

@@ -133,7 +133,7 @@ static st_status write_tokens(st_trace_writer *w, const st_model *m, const int32
 static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pass)
 {
     st_trace_report *r = t->report;
-    r->k = t->ggml.select.k;
+    r->k = sti_min(t->ggml.select.k, sti_ceil_div(r->n_tok, r->block_k));
     r->scanned = tally->scanned;
     r->seconds_final = pass->seconds;
     r->seconds_select = (double)pass->stats.select_ns * 1e-9;
@@ -150,7 +150,6 @@ static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pa
     } else {
         st_compare(pass->logits, pass->logits, pass->n_last, pass->n_vocab, &r->next);
     }
-    r->faithful = t->reference != NULL && r->agree && r->has_cert;
 }
 
 static double since(int64_t start)
@@ -189,6 +188,10 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
     st_trace_report *r = t->report;
     st_pass pass;
     st_status status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
+    r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
+    if (status == ST_OK && tally.n_layer == 0)
+        status = sti_fail(err, ST_ERR_MODEL, -1,
+                          "none of this model's attention can be traced: ggml runs it by other operations");
     if (status == ST_OK)
         status = sti_tally_certificate(&tally, &r->has_cert, &r->cert, err);
     if (status == ST_OK) {
@@ -216,6 +219,7 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
                            .block_k = t->p->select.bk,
                            .select = t->p->select.method,
                            .budget = t->p->budget,
+                           .mass = t->p->budget == ST_BUDGET_MASS ? (double)t->p->select.mass : 0.0,
                            .against = t->p->against};
     if (r->against == ST_AGAINST_DEFAULT)
         r->against = n_tok <= DENSE_MAX_TOK ? ST_AGAINST_DENSE : ST_AGAINST_STABLE;
@@ -253,9 +257,10 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok, c
     sti_tracer t = {.model = model, .p = p, .report = report};
     int64_t start = llama_time_us();
     st_trace_writer *writer = NULL; /* made first: a path that cannot be written shows at once */
-    bool recording = false;
     st_status status = st_select_params_check(&p->select, err);
     begin_report(&t, n_tok);
+    if (status == ST_OK)
+        status = sti_check_tokens(model, token, n_tok, err);
     if (status == ST_OK && path != NULL)
         status = st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record, &writer,
                                         err);
@@ -263,11 +268,10 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok, c
         status = write_tokens(writer, model, token, n_tok, err);
     if (status == ST_OK)
         status = prepare(&t, token, n_tok, err);
-    if (status == ST_OK) {
-        recording = true;
+    if (status == ST_OK)
         status = recorded_run(&t, writer, token, n_tok, start, err);
-    }
-    st_trace_writer_free(writer, recording);
+    report->part_left = report->part_left && status != ST_OK;
+    st_trace_writer_free(writer, report->part_left);
     st_run_free(t.run);
     sti_free(t.reference);
     return status;

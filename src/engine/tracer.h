@@ -13,11 +13,10 @@ typedef struct sti_tracer {
     const st_trace_params *p;
     st_trace_report *report;
     st_ggml_params ggml; /* of the next pass; ggml.select.k is the budget being tried */
-    int n_last, n_vocab;
     float *reference; /* [n_last, n_vocab] predictions that count as right (dense, or 2k), or NULL */
 } sti_tracer;
 
-/* A pass with budget k and, if sink is not NULL, a record of it. *logits belongs to the run. */
+/* A pass with budget k and, if sink is not NULL, a record of it. pass->logits belong to the run. */
 st_status sti_tracer_pass(sti_tracer *t, int64_t k, const st_sink *sink, const char *what,
                           st_pass *pass, st_error *err);
 

@@ -214,6 +214,8 @@ static st_status convert(const char *from, const char *to, st_weights weights, i
     else if (llama_model_quantize(from, part, &qp) != 0)
         status = sti_fail(err, ST_ERR_MODEL, -1, "libllama cannot convert %s: %s", from,
                           sti_llama_error("is the disk full?"));
+    else if (progress->fn != NULL && !progress->fn(progress->ctx, "converting weights (once)", 1, 1))
+        status = sti_fail(err, ST_ERR_CANCELLED, -1, "stopped while converting %s", from);
     else if (rename(part, to) != 0)
         status = sti_fail_io(err, "write", to);
     if (status != ST_OK)
@@ -222,16 +224,31 @@ static st_status convert(const char *from, const char *to, st_weights weights, i
     return status;
 }
 
+/* Whoever reads "cannot create directory" must learn which directory that is, and the ways around it. */
+static void explain_cache(const char *cache, st_error *err)
+{
+    st_error why;
+    if (err == NULL)
+        return;
+    why = *err;
+    sti_fail(err, why.status, why.position,
+             "%.280s (converting weights into the cache %.120s: SPARSETRACE_CACHE moves it, "
+             "--weights as-is does without)",
+             why.message, cache);
+}
+
 st_status sti_prepare_weights(const char *path, const st_model_params *p, st_model_info *info,
                               char **run_path, st_error *err)
 {
-    struct stat st;
+    struct stat st = {.st_size = 0};
     char *cache = cache_dir(p), *dir = NULL, *copy = NULL;
     int ftype = -1;
     int64_t n_params = 0;
     st_status status = ST_OK;
     *run_path = NULL;
-    if (stat(path, &st) != 0)
+    if (cache == NULL)
+        status = sti_fail_mem(err, strlen(path));
+    else if (stat(path, &st) != 0)
         status = sti_fail_io(err, "read", path);
     else if (!S_ISREG(st.st_mode))
         status = sti_fail(err, ST_ERR_IO, -1, "cannot read %s: not a regular file", path);
@@ -246,9 +263,11 @@ st_status sti_prepare_weights(const char *path, const st_model_params *p, st_mod
         copy = format("%s/weights/%.32s-%s.gguf", cache, info->sha256,
                       p->weights == ST_WEIGHTS_F32 ? "f32" : "bf16");
         info->converted = true;
-        status = make_dirs(dir, err);
+        status = dir != NULL && copy != NULL ? make_dirs(dir, err) : sti_fail_mem(err, strlen(cache));
         if (status == ST_OK && access(copy, R_OK) != 0)
             status = convert(path, copy, p->weights, p->n_thread, &p->progress, err);
+        if (status == ST_ERR_IO || status == ST_ERR_MODEL)
+            explain_cache(cache, err);
     }
     info->file_bytes = st.st_size;
     if (status == ST_OK) {

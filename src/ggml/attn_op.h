@@ -14,8 +14,7 @@
 /* Whether this backend computes the node faithfully; if not, ggml's own kernel does. */
 bool sti_op_supported(const struct ggml_tensor *op);
 
-/* Stream `stream` of the node as a problem over all n_kv cells, visibility left open (lo, hi, bias NULL).
- * alibi: [n_head] slopes, filled and used if the node has ALiBi. */
+/* Stream `stream` of the node as a problem over all n_kv cells, visibility left open (lo, hi, bias NULL). */
 st_attn sti_op_problem(const struct ggml_tensor *op, int64_t stream);
 
 /* ALiBi: fills slope [n_head] and returns true, or returns false if the node has none. */

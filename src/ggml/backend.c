@@ -47,9 +47,7 @@ static enum ggml_status backend_compute(ggml_backend_t backend, struct ggml_cgra
 
 static void backend_set_n_threads(ggml_backend_t backend, int n_thread)
 {
-    st_error err;
-    if (sti_graph_set_threads(backend->context, n_thread, &err) != ST_OK)
-        sti_note_error(&err);
+    sti_graph_set_threads(backend->context, n_thread, NULL); /* on failure it goes on with those it has */
 }
 
 static ggml_guid_t backend_guid(void)

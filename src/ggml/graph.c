@@ -70,13 +70,16 @@ static bool is_causal_row(const sti_mask *m, int64_t i)
            (i + 1 < m->n_row && m->hi[i + 1] == m->hi[i] + 1);
 }
 
-/* Rows of one sequence move their first key: a window. */
-static bool moves_first_key(const sti_mask *m)
+/* Rows of one sequence move their first key: a window. Also seen from one graph run to the next, for rows
+ * that come one at a time; there only a step of one, since a larger one may be keys that were removed. */
+static bool moves_first_key(const sti_mask *m, sti_layer *l)
 {
+    bool moves = m->hi[0] == l->last_hi + 1 && m->lo[0] == l->last_lo + 1;
     for (int64_t i = 1; i < m->n_row; i++)
-        if (m->hi[i] == m->hi[i - 1] + 1 && m->lo[i] > m->lo[i - 1])
-            return true;
-    return false;
+        moves = moves || (m->hi[i] == m->hi[i - 1] + 1 && m->lo[i] > m->lo[i - 1]);
+    l->last_lo = m->lo[m->n_row - 1];
+    l->last_hi = m->hi[m->n_row - 1];
+    return moves;
 }
 
 static bool is_sparse_row(const sti_mask *m, int64_t i, const sti_layer *l, const sti_settings *s)
@@ -115,11 +118,9 @@ static st_attn sub_problem(const st_attn *whole, const sti_mask *m, int64_t i, i
     }
     a.n_k = n_k;
     a.first_query = sti_max(m->hi[i] - 1, 0);
-    if (a.bias != NULL) {
+    if (a.bias != NULL)
         a.bias = (const uint16_t *)((const char *)a.bias + i * a.stride_bias_bytes);
-        return a;
-    }
-    if (lo > 0 || !is_causal_row(m, i)) {
+    if (a.bias != NULL || lo > 0 || !is_causal_row(m, i)) {
         a.lo = m->lo + i;
         a.hi = m->hi + i;
     }
@@ -171,7 +172,8 @@ static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream
             a.stride_bias_bytes = (int64_t)mask->nb[1];
             a.slope = alibi ? slope : NULL;
         }
-        l->windowed = l->windowed || (m->intervals && moves_first_key(m));
+        if (m->intervals && moves_first_key(m, l))
+            l->windowed = true;
         status = run_rows(g, l, &a, &out, m, stream, s, err);
     }
     sti_free(slope);

@@ -45,12 +45,15 @@ static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings 
 {
     int bk = s->p.select.bk;
     int64_t before = l->keys != NULL ? (int64_t)st_keys_bytes(l->keys) : 0;
+    st_status status;
     if (l->keys != NULL && (l->n_kv_head != a->n_kv_head || l->d_k != a->d_k || l->bk != bk)) {
         st_keys_free(l->keys);
         l->keys = NULL;
     }
-    if (l->keys == NULL)
-        STI_TRY(st_keys_create(a->n_kv_head, a->d_k, bk, &l->keys, err));
+    if (l->keys == NULL && st_keys_create(a->n_kv_head, a->d_k, bk, &l->keys, err) != ST_OK) {
+        sti_stats_keys_bytes(-before);
+        return ST_ERR_MEM;
+    }
     l->n_kv_head = a->n_kv_head;
     l->d_k = a->d_k;
     l->bk = bk;
@@ -59,9 +62,9 @@ static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings 
         st_keys_truncate(l->keys, 0);
         stats->n_rebuilt++;
     }
-    STI_TRY(st_keys_append(l->keys, a, pool, err));
+    status = st_keys_append(l->keys, a, pool, err);
     sti_stats_keys_bytes((int64_t)st_keys_bytes(l->keys) - before);
-    return ST_OK;
+    return status;
 }
 
 /* ---- certificate --------------------------------------------------------------------------------------------- */
@@ -240,7 +243,9 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
         int64_t k_max = a->bias != NULL ? p->k : sti_max(p->k, widest_row(a, p->bk));
         if (s->p.lse)
             full.lse = r.lse = sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse);
-        status = st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
+        status = s->p.lse && r.lse == NULL
+                     ? sti_fail_mem(err, (size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse)
+                     : st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
         lap(&since, &stats.attend_ns);
         if (status == ST_OK)
             status = give(s, l, a, sel, ST_CHUNK_EXACT, sel->mass, &r, &stats, err);

@@ -16,6 +16,7 @@ typedef struct sti_layer {
     st_keys *keys;
     int n_kv_head, d_k, bk; /* that keys was made for */
     bool windowed; /* its rows were once seen to move their first key: sliding or chunked attention */
+    int32_t last_lo, last_hi; /* of the last row seen */
     uint64_t n_call;
 } sti_layer;
 

@@ -21,7 +21,7 @@ typedef struct sti_mask {
     int64_t cap_lo, cap_hi;
 } sti_mask;
 
-#define STI_MASK_CACHE 4
+#define STI_MASK_CACHE 64 /* streams x kinds of masks */
 
 /* The masks of a graph run. libllama gives all layers of one kind the same mask, and reading it is the one
  * step that touches n_row * n_kv values: it is done once per run. */

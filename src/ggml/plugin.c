@@ -80,27 +80,27 @@ struct ggml_tensor *sti_host_graph_node(struct ggml_cgraph *graph, int i)
 static bool set_option(st_ggml_params *p, const char *name, const char *value)
 {
     char *end;
-    double number = strtod(value, &end);
-    bool numeric = *value != '\0' && *end == '\0';
+    long number = strtol(value, &end, 10);
+    bool whole = *value != '\0' && *end == '\0' && number >= 0 && number <= INT32_MAX;
     if (strcmp(name, "select") == 0)
         return st_select_method_parse(value, &p->select.method, NULL) == ST_OK;
-    if (!numeric)
-        return false;
+    if (strcmp(name, "mass") == 0) {
+        p->select.mass = strtof(value, &end);
+        return *value != '\0' && *end == '\0';
+    }
     if (strcmp(name, "k") == 0)
-        p->select.k = (int64_t)number;
-    else if (strcmp(name, "mass") == 0)
-        p->select.mass = (float)number;
+        p->select.k = number;
     else if (strcmp(name, "block-q") == 0)
         p->select.bq = (int)number;
     else if (strcmp(name, "block-k") == 0)
         p->select.bk = (int)number;
     else if (strcmp(name, "exact-below") == 0)
-        p->exact_below = (int64_t)number;
+        p->exact_below = number;
     else if (strcmp(name, "exact") == 0)
-        p->exact = number != 0.0;
+        p->exact = number != 0;
     else
         return false;
-    return true;
+    return whole;
 }
 
 /* SPARSETRACE="name=value ...". An error leaves the backend out, with the reason on stderr: a plug-in has
@@ -117,6 +117,8 @@ static bool settings_from_environment(void)
         if (eq != NULL)
             *eq = '\0';
         ok = eq != NULL && set_option(&p, word, eq + 1);
+        if (!ok && eq != NULL)
+            *eq = '=';
         if (!ok)
             fprintf(stderr, "sparsetrace: SPARSETRACE: cannot use \"%s\" (k, mass, select, block-q, "
                             "block-k, exact-below, exact)\n",

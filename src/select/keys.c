@@ -502,7 +502,7 @@ bool st_keys_match(const st_keys *s, const st_attn *a, int n_sample, uint64_t se
 {
     float x[2048];
     int8_t v[2048];
-    if (a->n_k < s->n_key)
+    if (a->n_k < s->n_key || a->n_kv_head != s->n_kv_head || a->d_k != s->d)
         return false;
     for (int i = 0; i < n_sample && s->n_int8 > 0; i++) {
         int h = (int)(sti_mix(seed + (uint64_t)i * 2) % (uint64_t)s->n_kv_head);

@@ -63,13 +63,22 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
     if (!(p->mass >= 0.0f && p->mass < 1.0f))
         return sti_fail(err, ST_ERR_ARG, -1, "mass is %g, must be 0 (none) or between 0 and 1",
                         (double)p->mass);
+    if (p->mass > 0.0f && (p->method == ST_SELECT_HIP || p->method == ST_SELECT_WINDOW))
+        return sti_fail(err, ST_ERR_ARG, -1, "method %s estimates no mass: give it a number of blocks",
+                        st_select_method_name(p->method));
     return ST_OK;
 }
 
-/* A causal problem of T rows for which only positions matter. */
-static st_attn positions_only(int64_t n_tok)
+/* Causal rows for which only positions matter. */
+static st_attn positions_only(int64_t first_query, int64_t n_q)
 {
-    return (st_attn){.n_q = n_tok, .n_k = n_tok, .n_head = 1, .n_kv_head = 1, .d_k = 1, .d_v = 1};
+    return (st_attn){.first_query = first_query,
+                     .n_q = n_q,
+                     .n_k = first_query + n_q,
+                     .n_head = 1,
+                     .n_kv_head = 1,
+                     .d_k = 1,
+                     .d_v = 1};
 }
 
 int64_t st_select_min_k(const st_select_params *p)
@@ -77,7 +86,7 @@ int64_t st_select_min_k(const st_select_params *p)
     /* any query block so deep that everything else is a candidate */
     int64_t deep = p->sink_blk + p->window_blk + 4 + (int64_t)p->bq / p->bk;
     int64_t qb = sti_ceil_div(deep * p->bk, p->bq), most = 0;
-    st_attn a = positions_only((qb + p->bk + 1) * p->bq);
+    st_attn a = positions_only(0, (qb + p->bk + 1) * p->bq);
     for (int64_t i = 0; i < p->bk; i++) { /* alignment of bq and bk repeats after at most bk blocks */
         sti_frame f = sti_frame_make(&a, p, qb + i);
         most = sti_max(most, sti_frame_always(&f));
@@ -101,12 +110,17 @@ static int64_t block_pairs(const st_attn *a, const sti_frame *f, int bk, int64_t
     return pairs;
 }
 
-/* Pairs kept with budget p->k by T causal rows. */
-static int64_t pairs_with_budget(const st_select_params *p, int64_t n_tok)
+/* The rows whose pruned share is asked for; the first of them, up to `exact`, keep everything. */
+struct rows {
+    int64_t first, n, exact;
+};
+
+/* Pairs kept with budget p->k. */
+static int64_t pairs_with_budget(const st_select_params *p, struct rows r)
 {
-    st_attn a = positions_only(n_tok);
-    int64_t kept = 0;
-    for (int64_t qb = 0; qb * p->bq < n_tok; qb++) {
+    int64_t first = r.first + r.exact, kept = st_causal_pairs(r.first, r.exact);
+    st_attn a = positions_only(first, r.n - r.exact);
+    for (int64_t qb = first / p->bq; qb * p->bq < a.n_k; qb++) {
         sti_frame f = sti_frame_make(&a, p, qb);
         kept += f.budget * p->bk * f.n_row;
         for (int64_t b = f.blk_lo; b < f.blk_hi; b++)
@@ -116,30 +130,32 @@ static int64_t pairs_with_budget(const st_select_params *p, int64_t n_tok)
     return kept;
 }
 
-static double pruned_share(st_select_params p, int64_t k, int64_t n_tok)
+static double pruned_share(st_select_params p, int64_t k, struct rows r)
 {
     p.k = k;
-    return 1.0 - (double)pairs_with_budget(&p, n_tok) / (double)st_causal_pairs(0, n_tok);
+    return 1.0 - (double)pairs_with_budget(&p, r) / (double)st_causal_pairs(r.first, r.n);
 }
 
-st_status st_select_k_for_pruned(const st_select_params *p, int64_t n_tok, double pruned, int64_t *k,
-                                 st_error *err)
+st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query, int64_t n_q,
+                                 int64_t exact_below, double pruned, int64_t *k, st_error *err)
 {
+    int64_t n_tok = first_query + n_q;
     int64_t lo = st_select_min_k(p), hi = sti_max(lo + 1, n_tok / p->bk + 2);
+    struct rows r = {first_query, n_q, sti_clamp(exact_below - first_query, 0, n_q - 1)};
     if (!(pruned >= 0.0 && pruned < 1.0))
         return sti_fail(err, ST_ERR_ARG, -1, "pruned is %g, must be at least 0 and below 1", pruned);
-    if (n_tok < 1 || n_tok > INT32_MAX)
-        return sti_fail(err, ST_ERR_ARG, -1, "n_tok is %lld, must be 1..%d", (long long)n_tok,
-                        INT32_MAX);
-    if (pruned_share(*p, lo, n_tok) < pruned)
+    if (first_query < 0 || n_q < 1 || n_tok > INT32_MAX)
+        return sti_fail(err, ST_ERR_ARG, -1, "rows %lld..%lld: must lie in 0..%d", (long long)first_query,
+                        (long long)n_tok - 1, INT32_MAX - 1);
+    if (pruned_share(*p, lo, r) < pruned)
         return sti_fail(err, ST_ERR_LIMIT, -1,
                         "%.2f %% pruned is out of reach for %lld tokens: with block-q %d, block-k %d the "
                         "least budget, k = %lld, prunes %.2f %%; smaller blocks prune more",
                         100.0 * pruned, (long long)n_tok, p->bq, p->bk, (long long)lo,
-                        100.0 * pruned_share(*p, lo, n_tok));
+                        100.0 * pruned_share(*p, lo, r));
     while (hi - lo > 1) { /* share(lo) >= pruned; share(hi) may be less */
         int64_t mid = lo + (hi - lo) / 2;
-        if (pruned_share(*p, mid, n_tok) >= pruned)
+        if (pruned_share(*p, mid, r) >= pruned)
             lo = mid;
         else
             hi = mid;

@@ -119,7 +119,7 @@ static bool stream_is_short(struct job *j, st_pool *pool)
     struct check c = {.job = j, .block = block};
     float sum = 0.0f;
     bool is_short = false;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < (nbq > 1 ? 2 : 1); i++)
         if (j->frame[block[i]].budget > 0)
             block[n_block++] = block[i];
     c.missed = sti_calloc((size_t)(n_block * n_head) * sizeof *c.missed);
@@ -133,6 +133,8 @@ static bool stream_is_short(struct job *j, st_pool *pool)
         sum += c.missed[i];
     }
     sti_free(c.missed);
+    for (int t = 0; t < st_pool_size(pool); t++)
+        is_short = is_short || j->failed[t]; /* out of memory: the scan will say so */
     return is_short || sum > SHORT_MEAN * (float)(n_block * n_head);
 }
 

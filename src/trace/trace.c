@@ -241,9 +241,13 @@ static st_status parse_layer(const st_trace *t, const struct document *d, yyjson
 static st_status count_layer(st_trace *t, const struct document *d, sti_layer *l, st_error *err)
 {
     st_trace_info *i = &t->info;
-    if (__builtin_add_overflow(i->kept_pairs, l->pub.kept_pairs, &i->kept_pairs) ||
-        __builtin_add_overflow(i->visible_pairs, l->pub.visible_pairs, &i->visible_pairs) ||
-        __builtin_add_overflow(i->exact_pairs, l->pub.exact_pairs, &i->exact_pairs))
+    int64_t kept, visible, exact = l->pub.exact_pairs, whole = l->pub.exact ? exact : 0;
+    /* the exact rows of a pruned layer are kept pairs of it */
+    if (__builtin_add_overflow(l->pub.kept_pairs, exact - whole, &kept) ||
+        __builtin_add_overflow(l->pub.visible_pairs, exact - whole, &visible) ||
+        __builtin_add_overflow(i->kept_pairs, kept, &i->kept_pairs) ||
+        __builtin_add_overflow(i->visible_pairs, visible, &i->visible_pairs) ||
+        __builtin_add_overflow(i->exact_pairs, whole, &i->exact_pairs))
         return sti_fail_at(err, ST_ERR_FORMAT, d->at, "geometry: the token pairs overflow");
     if (l->recorded)
         t->recorded[i->n_layer++] = l;

@@ -52,7 +52,8 @@ static void test_methods(st_pool *pool)
         sp.bq = 1 + problem_below(48);
         sp.bk = 1 + problem_below(24);
         sp.k = st_select_min_k(&sp) + problem_below(12);
-        sp.mass = t % 5 == 4 ? 0.9f : 0.0f;
+        if (sp.method != ST_SELECT_HIP && sp.method != ST_SELECT_WINDOW)
+            sp.mass = t % 5 == 4 ? 0.9f : 0.0f;
         CHECK_STATUS(st_select(&p.a, &sp, NULL, NULL, &one, NULL), ST_OK);
         CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &many, NULL), ST_OK);
         CHECK(same(one, many)); /* threads change nothing */
@@ -218,36 +219,45 @@ static void test_auto_falls_back(st_pool *pool)
     problem_free(&p);
 }
 
+/* Pruned share of n_q rows from `first` on at budget k, by selecting; the rows before `exact` keep all. */
+static double share_of(int64_t k, int64_t first, int64_t n_q, int64_t exact)
+{
+    problem x = problem_new(1, 1, n_q - exact, first + n_q, 4, 4);
+    st_select_params p = st_select_params_default();
+    int64_t kept, visible;
+    st_selection *s;
+    p.k = k;
+    p.method = ST_SELECT_WINDOW;
+    CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, NULL), ST_OK);
+    st_selection_pairs(s, &x.a, &kept, &visible);
+    CHECK_EQ(visible, st_causal_pairs(first + exact, n_q - exact));
+    st_selection_free(s);
+    problem_free(&x);
+    return 1.0 - (double)(kept + st_causal_pairs(first, exact)) / (double)st_causal_pairs(first, n_q);
+}
+
 static void test_budgets(void)
 {
+    /* rows asked for, how many of them are exact, the share: all, the last of a long sequence, a window */
+    static const struct {
+        int64_t first, n_q, exact;
+        double pruned;
+    } asked[] = {{0, 4096, 0, 0.96}, {3584, 512, 0, 0.9}, {0, 4096, 1000, 0.8}, {17, 300, 0, 0.5}};
     st_select_params p = st_select_params_default();
     st_error err;
     int64_t k;
     CHECK_EQ(st_causal_pairs(0, 4), 10);
     CHECK_EQ(st_causal_pairs(10, 2), 23);
     CHECK_EQ(st_select_min_k(&p), 4); /* sink, window, two diagonal blocks */
-    CHECK_STATUS(st_select_k_for_pruned(&p, 4096, 0.96, &k, &err), ST_OK);
-    {
-        /* the k found prunes enough, the next one does not */
-        problem x = problem_new(1, 1, 4096, 4096, 4, 4);
-        double share[2];
-        for (int i = 0; i < 2; i++) {
-            st_selection *s;
-            int64_t kept, visible;
-            p.k = k + i;
-            p.method = ST_SELECT_WINDOW;
-            CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, NULL), ST_OK);
-            st_selection_pairs(s, &x.a, &kept, &visible);
-            CHECK_EQ(visible, st_causal_pairs(0, 4096));
-            share[i] = 1.0 - (double)kept / (double)visible;
-            st_selection_free(s);
-        }
-        CHECK(share[0] >= 0.96 && share[1] < 0.96);
-        problem_free(&x);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        int64_t first = asked[i].first, n_q = asked[i].n_q, exact = asked[i].exact;
+        CHECK_STATUS(st_select_k_for_pruned(&p, first, n_q, exact, asked[i].pruned, &k, &err), ST_OK);
+        CHECK(share_of(k, first, n_q, exact) >= asked[i].pruned); /* enough, and the next is not */
+        CHECK(share_of(k + 1, first, n_q, exact) < asked[i].pruned);
     }
-    CHECK_STATUS(st_select_k_for_pruned(&p, 200, 0.97, &k, &err), ST_ERR_LIMIT);
-    CHECK_STATUS(st_select_k_for_pruned(&p, 4096, 1.0, &k, &err), ST_ERR_ARG);
-    CHECK_STATUS(st_select_k_for_pruned(&p, 1, 0.0, &k, &err), ST_OK);
+    CHECK_STATUS(st_select_k_for_pruned(&p, 0, 200, 0, 0.97, &k, &err), ST_ERR_LIMIT);
+    CHECK_STATUS(st_select_k_for_pruned(&p, 0, 4096, 0, 1.0, &k, &err), ST_ERR_ARG);
+    CHECK_STATUS(st_select_k_for_pruned(&p, 0, 1, 0, 0.0, &k, &err), ST_OK);
 }
 
 static void test_parameters(void)
@@ -256,7 +266,7 @@ static void test_parameters(void)
     st_selection *s = NULL;
     st_select_method m;
     st_error err;
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 12; i++) {
         st_select_params p = st_select_params_default();
         switch (i) {
         case 0: p.bq = 0; break;
@@ -269,6 +279,8 @@ static void test_parameters(void)
         case 7: p.beam = 0; break;
         case 8: p.rerank = 0; break;
         case 9: p.method = (st_select_method)99; break;
+        case 10: p.method = ST_SELECT_HIP; p.mass = 0.5f; break;
+        case 11: p.method = ST_SELECT_WINDOW; p.mass = 0.5f; break;
         }
         CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
         CHECK(s == NULL && err.message[0] != '\0');

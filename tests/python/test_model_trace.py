@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""`sparsetrace trace` from end to end on real models: budgets, report, file, interruption, bad input."""
+import gzip
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+CLI, SOURCE = os.environ["ST_CLI"], pathlib.Path(os.environ["ST_SOURCE_DIR"])
+SMOLLM2, GEMMA3 = os.environ["ST_SMOLLM2"], os.environ["ST_GEMMA3"]
+
+
+def run(*args, code=0, **more):
+    done = subprocess.run([CLI, *map(str, args)], capture_output=True, text=True, **more)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def trace(*args, model=SMOLLM2, code=0):
+    """The report of a traced prompt."""
+    return json.loads(run("trace", "-m", model, "--json", *args, code=code).stdout)
+
+
+@pytest.fixture(scope="module")
+def needle(tmp_path_factory):
+    """Options of a prompt with a needle in about 2,000 tokens, and the folder it lies in."""
+    folder = tmp_path_factory.mktemp("needle")
+    answer, prompt = folder / "answer.txt", folder / "prompt.txt"
+    text = subprocess.run([sys.executable, SOURCE / "examples/needle_prompt.py", "--words", "1400",
+                           "--seed", "1", "--answer", answer], check=True, capture_output=True).stdout
+    prompt.write_bytes(text)
+    return folder, ["-f", prompt, "--chat", "--answer", answer.read_text()]
+
+
+@pytest.fixture(scope="module")
+def auto(needle):
+    """(report, path) of the needle prompt with the budget looked for."""
+    folder, options = needle
+    out = folder / "auto.trace"
+    return trace(*options, "-o", out), out
+
+
+def test_report(auto):
+    report, out = auto
+    assert report["n_layer"] == 30 and report["n_head"] == 9 and 1800 < report["n_tok"] < 2200
+    assert (report["block_q"], report["block_k"], report["select"]) == (32, 16, "stream")
+    assert report["pruned_fraction"] == pytest.approx(1 - report["kept_pairs"] / report["causal_pairs"])
+    assert report["causal_pairs"] == 270 * report["n_tok"] * (report["n_tok"] + 1) // 2
+    next_token = report["next_token"]
+    assert next_token["agree"] and next_token["against"] == "dense"
+    assert next_token["dense"]["text"] == next_token["sparse"]["text"] and next_token["margin"] > 1
+    assert 0 < report["kl"] < 2
+    recall = report["recall"]
+    assert 0 < recall["worst_head"] <= recall["mean"] <= 1 and recall["p5"] <= recall["mean"]
+    assert recall["ci95"][0] <= recall["mean"] <= recall["ci95"][1]
+    assert set(report["seconds"]) >= {"total", "dense", "select", "attend"}
+    assert report["trace_bytes"] == out.stat().st_size and report["peak_rss_bytes"] > 1e8
+
+
+def test_needle_is_read_at_over_90_percent_pruned(auto):
+    report, out = auto
+    assert report["pruned_fraction"] > 0.9 and report["next_token"]["agree"]
+    with safe_open(out, "np") as f:
+        text = f.get_tensor("text").tobytes().decode()
+        pieces = f.get_tensor("piece_ptr")
+        needle = text.index("One of the special magic numbers")
+        span = [int(np.searchsorted(pieces, needle + at, "right") - 1) // 16 for at in (0, 60)]
+        nbq = -(-report["n_tok"] // 32)
+        readers = 0
+        for layer in range(30):
+            indptr, indices = f.get_tensor(f"layer.{layer}.indptr"), f.get_tensor(f"layer.{layer}.indices")
+            for head in range(9):
+                kept = indices[indptr[head * nbq + nbq - 1]:indptr[head * nbq + nbq]]
+                readers += any(span[0] <= block <= span[1] for block in kept)
+    assert readers >= 9, "the last rows keep the needle's block in few heads"
+
+
+def test_file_is_valid_and_names_its_recipe(auto):
+    report, out = auto
+    assert "valid" in run("check", out).stdout
+    with safe_open(out, "np") as f:
+        meta = f.metadata()
+    recipe, result = json.loads(meta["recipe"]), json.loads(meta["result"])
+    assert result["k"] == report["k"] and len(recipe["model"]["sha256"]) == 64
+    read = run("info", out, "--who-reads", "-1:").stdout
+    assert "magic" in read
+
+
+def test_certificate_holds_the_exact_recall(needle, tmp_path):
+    """More certified rows: another sample of the same truth, within the intervals of both."""
+    _, options = needle
+    options = [*options, "--k", "8", "--against", "none"]
+    few = trace(*options)["recall"]
+    many = trace(*options, "--cert-rows", "512", "--seed", "7")["recall"]
+    assert many["ci95"][1] - many["ci95"][0] < few["ci95"][1] - few["ci95"][0]
+    spread = (few["ci95"][1] - few["ci95"][0]) / 2
+    assert abs(few["mean"] - many["mean"]) < 2 * spread
+
+
+def test_selection_orders_as_it_should(needle):
+    """At one budget: exact keeps the most, then stream, and the window least."""
+    _, options = needle
+    recall = {method: trace(*options, "--k", "8", "--against", "none", "--select", method)["recall"]["mean"]
+              for method in ("exact", "scan", "stream", "window")}
+    assert recall["exact"] >= recall["scan"] - 0.005 > recall["stream"] - 0.01 > recall["window"]
+
+
+def test_budgets(needle):
+    _, options = needle
+    wide = trace(*options, "--pruned", "0.9", "--against", "none")
+    assert wide["pruned_fraction"] >= 0.9
+    assert trace(*options, "--k", wide["k"] + 1, "--against", "none")["pruned_fraction"] < 0.9
+    low, high = (trace(*options, "--mass", p, "--against", "none") for p in ("0.7", "0.95"))
+    assert low["recall"]["mean"] < high["recall"]["mean"]
+    assert low["pruned_fraction"] > high["pruned_fraction"]
+    stable = trace(*options, "--against", "stable")
+    assert stable["next_token"]["against"] == "stable" and stable["next_token"]["agree"]
+
+
+def test_everything_kept_is_exact(needle):
+    _, options = needle
+    report = trace(*options, "--k", "100000")
+    assert report["pruned_fraction"] == 0 and report["kl"] < 1e-4
+    assert report["recall"]["mean"] == pytest.approx(1, abs=1e-5)
+
+
+def test_strict(needle):
+    folder, options = needle
+    options = [*options, "--k", "4", "--select", "window"]
+    report = trace(*options, "--strict", code=3)
+    assert not report["next_token"]["agree"] and not report["faithful"]
+    assert "NOT FAITHFUL" in run("trace", "-m", SMOLLM2, *options).stdout
+
+
+def test_floor_is_measured(needle):
+    _, options = needle
+    floor = trace(*options, "--k", "8", "--floor")["floor"]
+    assert floor["measured"] and 0 < floor["kl"] < 1e-2
+
+
+def test_same_trace_on_one_thread_and_two(needle):
+    folder, options = needle
+    tensors = []
+    for threads in ("1", "2"):
+        out = folder / f"threads{threads}.trace"
+        trace(*options, "--k", "8", "--against", "none", "--threads", threads, "-o", out)
+        with safe_open(out, "np") as f:
+            tensors.append({name: f.get_tensor(name) for name in f.keys()})
+    assert tensors[0].keys() == tensors[1].keys()
+    for name, value in tensors[0].items():
+        assert np.array_equal(value, tensors[1][name]), name
+
+
+def test_chosen_parts(needle):
+    folder, options = needle
+    out = folder / "part.trace"
+    trace(*options, "--k", "8", "--against", "none", "--layers", "3,10-11", "--heads", "0,8",
+          "--rows", "-64:", "-o", out)
+    with safe_open(out, "np") as f:
+        layers = sorted({int(name.split(".")[1]) for name in f.keys() if name.endswith("indptr")})
+        indptr = f.get_tensor("layer.10.indptr")
+    assert layers == [3, 10, 11]
+    rows = np.diff(indptr).reshape(2, -1)
+    assert np.all(rows[:, -2:] > 0) and np.all(rows[:, :-4] == 0)
+
+
+def test_cache_types(needle):
+    _, options = needle
+    for kind in ("f32", "bf16", "q8_0", "q4_0"):
+        report = trace(*options, "--k", "8", "--ctk", kind, "--ctv", kind)
+        assert report["recall"]["mean"] > 0.5 and report["kl"] < 2, kind
+
+
+def test_sliding_window_model(needle, tmp_path):
+    _, options = needle
+    report = trace(*options[:2], "--k", "8", "-o", tmp_path / "g.trace", model=GEMMA3)
+    assert report["n_layer"] == 18 and report["n_exact_layer"] == 15
+    n = report["n_tok"]
+    assert report["causal_pairs"] <= 3 * 4 * n * (n + 1) // 2
+    run("check", tmp_path / "g.trace")
+
+
+def test_token_files_and_tiny_prompts(tmp_path):
+    plain, packed = tmp_path / "ids.txt", tmp_path / "ids.txt.gz"
+    text = "# a comment\n" + "\n".join(str(i) for i in range(100, 400)) + "\n"
+    plain.write_text(text)
+    packed.write_bytes(gzip.compress(text.encode()))
+    a, b = (trace("--tokens", p, "--k", "6") for p in (plain, packed))
+    assert a["n_tok"] == b["n_tok"] == 300 and a["kl"] == b["kl"]
+    one = tmp_path / "one.txt"
+    one.write_text("7\n")
+    report = trace("--tokens", one, "-o", tmp_path / "one.trace")
+    assert report["n_tok"] == 1 and report["pruned_fraction"] == 0 and report["next_token"]["agree"]
+    run("check", tmp_path / "one.trace")
+    assert trace("-p", "Hello")["n_tok"] < 4
+
+
+@pytest.mark.parametrize("content, says", [
+    (b"good text, then \xff\xfe", "byte 16"),
+    (b"cut at the end \xe2\x82", "byte 15"),
+    (b"", "empty"),
+])
+def test_bad_text(tmp_path, content, says):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    done = run("trace", "-m", SMOLLM2, "-f", path, "-o", tmp_path / "x.trace", code=1)
+    assert says in done.stderr and done.stdout == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt"]
+
+
+@pytest.mark.parametrize("content, line", [("1\n2\nx\n", 3), ("5\n-1\n", 2), ("49152\n", 1),
+                                           ("1 2\n", 1), ("99999999999999999999\n", 1)])
+def test_bad_tokens(tmp_path, content, line):
+    path = tmp_path / "ids.txt"
+    path.write_text(content)
+    done = run("trace", "-m", SMOLLM2, "--tokens", path, code=1)
+    assert f"line {line}" in done.stderr
+
+
+def test_bad_parts_and_types(tmp_path):
+    for options, says in (["--layers", "30"], "30"), (["--heads", "9"], "9"), (["--ctk", "f13"], "f13"):
+        done = run("trace", "-m", SMOLLM2, "-p", "Some words to read.", "--k", "8", *options,
+                   "-o", tmp_path / "x.trace", code=1)
+        assert says in done.stderr, options
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_hostile_model(tmp_path):
+    """Cuts and overwrites of a real GGUF: a named error, no crash."""
+    good = pathlib.Path(SMOLLM2).read_bytes()[:2_000_000]
+    bad = tmp_path / "bad.gguf"
+    for at, patch in (4, b"\xff" * 4), (8, b"\xff" * 8), (16, b"\xff" * 8), (24, b"\xff" * 8), (0, b"GGUX"):
+        bad.write_bytes(good[:at] + patch + good[at + len(patch):])
+        done = run("trace", "-m", bad, "-p", "hi", "-o", tmp_path / "x.trace", code=1)
+        assert "bad.gguf" in done.stderr
+    for size in (0, 3, 30, 5000, len(good)):
+        bad.write_bytes(good[:size])
+        assert "bad.gguf" in run("trace", "-m", bad, "-p", "hi", code=1).stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.gguf"]
+
+
+def wait_for(path, process):
+    for _ in range(6000):
+        if path.exists() and path.stat().st_size > 1_000_000:
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    raise AssertionError("nothing was recorded in a minute")
+
+
+def test_interrupted(needle):
+    """Ctrl-C while recording: no trace, a message, and a part that salvages into a valid trace."""
+    folder, options = needle
+    out = folder / "cut.trace"
+    part = folder / "cut.trace.part"
+    process = subprocess.Popen([CLI, "trace", "-m", SMOLLM2, *map(str, options), "--k", "30", "--ubatch", "64",
+                                "--against", "none", "-o", out], stderr=subprocess.PIPE, text=True)
+    wait_for(part, process)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate()[1]
+    assert process.returncode == 1 and "stopped at token" in message and "--salvage" in message
+    assert not out.exists() and part.exists()
+    run("check", part, "--salvage", out)
+    run("check", out)
+    with safe_open(out, "np") as f:
+        assert 64 <= f.get_tensor("tokens").shape[0] < 2000
+
+
+def test_full_disk(needle):
+    """A file that may not grow: one sentence, and the old trace still there."""
+    folder, options = needle
+    out = folder / "full.trace"
+    out.write_text("an older trace")
+
+    def no_growth():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    done = run("trace", "-m", SMOLLM2, *options, "--k", "30", "--against", "none", "-o", out, code=1,
+               preexec_fn=no_growth)
+    assert "full.trace" in done.stderr and "large" in done.stderr
+    assert out.read_text() == "an older trace"
