@@ -3,6 +3,7 @@
 # The front door. `make` builds, `make demo` shows the main job on a real model, `make test` proves the rest.
 
 BUILD ?= build
+MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc)
 
 all: $(BUILD)/CMakeCache.txt
@@ -17,6 +18,7 @@ demo: all
 	@tools/demo.sh $(BUILD)
 
 test: all
+	@cmake --build $(BUILD) --target tests -j $(JOBS)
 	@tools/test.sh $(BUILD)
 
 bench: all

@@ -31,7 +31,7 @@ run() { # name, build directory, ctest arguments
 
 run fast "$build" -L fast -j "$jobs"
 cmake -S . -B build-asan -DST_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null &&
-    cmake --build build-asan -j "$jobs" >/dev/null || failed=1
+    cmake --build build-asan --target tests -j "$jobs" >/dev/null || failed=1
 run sanitizers build-asan -L fast -j "$jobs"
 run model "$build" -L model
 

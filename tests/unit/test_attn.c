@@ -240,7 +240,7 @@ static void test_bias(void)
     set_span(0, 0, N_K);
     CHECK(accepts(&a)); /* both: the spans say where the bias need not be read */
     set_span(0, 0, N_K + 1);
-    CHECK(refuses(&a, "row 0"));
+    CHECK(refuses_at(&a, "row 0", 0));
     a.hi = NULL;
     CHECK(refuses(&a, "lo and hi"));
 }
