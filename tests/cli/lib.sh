@@ -37,9 +37,9 @@ run() { # ARGUMENTS...: sets code, fills $out and $err
     "$ST_CLI" "$@" </dev/null >"$out" 2>"$err" || code=$?
 }
 
-snapshot() { # every name here, and the content of every regular file
+snapshot() { # every name here, and the content of every file that can be read
     find . | sort
-    find . -type f -exec cksum {} + | sort
+    find . -type f -readable -exec cksum {} + | sort
 }
 
 # ---- what a run must have done ------------------------------------------------------------------

@@ -125,6 +125,8 @@ test_bad_settings() {
     bad "scale" good.st --scale nan
     bad "scale" good.st --scale inf
     bad "out of reach" good.st --pruned 0.99
+    bad "method hip" good.st --mass 0.5 --select hip
+    bad "method window" good.st --mass 0.5 --select window
 }
 
 test_bad_places() {

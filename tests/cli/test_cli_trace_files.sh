@@ -18,11 +18,15 @@ header, data = json.loads(raw[8:start]), raw[start:]
 expected = []
 
 
-def save(name, complaint, head, body):
+def write(file, head, body):
     text = json.dumps(head).encode()
     text += b" " * (-len(text) % 8)
-    with open(f"broken/{name}.tr", "wb") as f:
+    with open(file, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text + body)
+
+
+def save(name, complaint, head, body):
+    write(f"broken/{name}.tr", head, body)
     expected.append(f"{name}|{complaint}")
 
 
@@ -97,6 +101,36 @@ for n in (0, 7, 8, 100, start, start + 500, len(raw) - 1):
 open("broken/text.tr", "w").write("not a trace at all\n")
 expected.append("text|byte")
 open("broken/list", "w").write("\n".join(expected) + "\n")
+PYTHON
+}
+
+# Sound traces that ask for trouble: steering.tr wants to steer the terminal; huge.tr claims more
+# tokens than there will be room for.
+make_tricky() {
+    py <<'PYTHON'
+import json
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+with safe_open("trace.safetensors", "np") as f:
+    meta, tensors = f.metadata(), {name: f.get_tensor(name) for name in f.keys()}
+name = "\x1b[31mred\x1b]0;title\x07\r\nsecond line\u009b"
+model = {"name": name, "sha256": "\x1b" * 64}
+meta["recipe"] = json.dumps({"model": model, "select": {"method": "\x08"}})
+meta["result"] = json.dumps({"next_token": {"against": "\x1b[2J", "agree": True}})
+tensors["text"] = np.full(67, 0x1b, np.uint8)
+save_file(tensors, "steering.tr", meta)
+
+n_tok = 2**31 - 1
+layer = {"layer": 0, "n_head": 1, "kind": "sparse", "recorded": True,
+         "kept_pairs": 0, "visible_pairs": 0, "exact_pairs": 0}
+geometry = {"n_tok": n_tok, "n_tok_run": n_tok, "bq": 65536, "bk": 1, "complete": True,
+            "row_begin": 0, "row_end": n_tok, "mass_floor": 0.0, "layers": [layer]}
+tensors = {"head": np.zeros(1, np.int32), "indptr": np.zeros(2**15 + 1, np.int64),
+           "indices": np.zeros(0, np.int32), "mass": np.zeros(0, np.float16)}
+save_file({f"layer.0.{noun}": x for noun, x in tensors.items()}, "huge.tr",
+          {"format": "sparsetrace.trace", "format_version": "1", "geometry": json.dumps(geometry)})
 PYTHON
 }
 
@@ -304,6 +338,26 @@ test_export_places() {
         fi
     done
     refused "not a regular file" export trace.safetensors -o pipe --format npz
+    mkdir directory/with.dot
+    good export trace.safetensors -o directory/with.dot/new
+    check "a directory's name gives no format" cmp directory/with.dot/new trace.csv
+    rm -r directory/with.dot
+}
+
+# A pipe or a device is written to, not replaced by a file.
+test_export_to_no_file() {
+    exec 3<>pipe # somebody listens
+    good export trace.safetensors -o pipe
+    check "the pipe is still a pipe" test -p pipe
+    if [ -p pipe ] && [ "$code" -eq 0 ]; then
+        check "the text came through" cmp <(head -c "$(wc -c <trace.csv)" <&3) trace.csv
+    fi
+    exec 3>&-
+    [ -c /dev/full ] || return 0
+    ln -s /dev/full full.csv
+    refused "No space left" export trace.safetensors -o full.csv
+    check "the link to a device is still one" test -c full.csv
+    rm full.csv
 }
 
 # A limit on the size of files stands for a full disk.
@@ -399,6 +453,32 @@ test_info() {
     refused "head 5 is not recorded" info trace.safetensors --heads 5
 }
 
+no_controls() { # FILE: UTF-8 without control characters but the newline
+    py "$@" <<'PYTHON'
+import sys
+
+text = open(sys.argv[1], encoding="utf8", newline="").read()
+assert text and not [c for c in text if (c < " " and c != "\n") or "\x7f" <= c < "\xa0"]
+PYTHON
+}
+
+test_tricky_traces() {
+    local options
+    good check steering.tr
+    for options in "" "--json" "--who-reads 0:9" "--who-reads 0:9 --json"; do
+        good info steering.tr $options
+        check "info $options: nothing steers the terminal" no_controls "$out"
+    done
+    good check huge.tr
+    code=0
+    (
+        ulimit -v 4000000
+        exec "$ST_CLI" info huge.tr
+    ) >"$out" 2>"$err" || code=$?
+    check "no memory: exit 1, not $code" is "$code" 1
+    check "no memory: a message" starts "$err" "sparsetrace: out of memory"
+}
+
 # ---- check --salvage -----------------------------------------------------------------------------
 
 # A recording that is killed when its journal has this many KiB.
@@ -468,6 +548,7 @@ test_nothing_to_salvage() {
 "$ST_MAKE_TRACE" .
 printf 'what stood here before\n' >old.csv
 make_broken
+make_tricky
 make_places
 test_check
 test_no_trace
@@ -476,8 +557,10 @@ test_no_model
 test_export_whole
 test_export_parts
 test_export_places
+test_export_to_no_file
 test_full_disk
 test_info
+test_tricky_traces
 test_salvage
 test_nothing_to_salvage
 report

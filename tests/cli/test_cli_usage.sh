@@ -55,7 +55,8 @@ test_every_verb() {
     local verb
     for verb in "${verbs[@]}"; do
         misused "--no-such-option" "$verb" --no-such-option
-        misused "-z" "$verb" -z
+        misused "no such option: -z" "$verb" -z
+        misused "no such option: -z" "$verb" -zz
         misused "sparsetrace $verb --help" "$verb" --no-such-option
     done
     misused "unexpected \"word\"" trace -m model -p text word
@@ -178,6 +179,7 @@ test_parts() {
     misused '"pdf"' export trace.safetensors -o matrix.pdf
     misused '"NPZ"' export trace.safetensors -o matrix.NPZ
     misused "-o" export trace.safetensors --format npz
+    misused "--format csv" export trace.safetensors --json --format csv
 }
 
 test_info_without_a_file() {
