@@ -200,7 +200,7 @@ bool args_span(const char *text, int64_t n, int64_t *begin, int64_t *end)
         *begin += *begin < 0 ? n : 0;
     }
     if (colon == NULL) {
-        *end = *begin + 1;
+        *end = *begin < n ? *begin + 1 : n;
     } else if (colon[1] != '\0') {
         *end = strtoll(colon + 1, &rest, 10);
         if (*rest != '\0')

@@ -70,6 +70,6 @@ int cmd_check(int argc, char **argv)
     if (code >= 0)
         return code;
     if (out != NULL && st_trace_salvage(path, out, &n_tok, &err) != ST_OK)
-        return out_failed(&err);
+        return report(path, json, err.status, &err, NULL);
     return check(out != NULL ? out : path, json);
 }

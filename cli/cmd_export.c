@@ -74,8 +74,13 @@ static st_status write_text(const struct export_args *a, const st_trace *trace,
     FILE *f;
     if (a->out == NULL)
         return print_text(a, trace, part, stdout, err);
-    snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", a->out);
-    f = fopen(beside, "wb");
+    if (snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", a->out) >= (int)sizeof beside) {
+        errno = ENAMETOOLONG;
+        return io_error(err, a->out);
+    }
+    if (!special)
+        remove(beside); /* then made new: never through a link that lies there */
+    f = fopen(beside, special ? "wb" : "wbx");
     if (f == NULL)
         return io_error(err, beside);
     status = print_text(a, trace, part, f, err);

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd.h"
 #include "out.h"
@@ -65,10 +66,14 @@ static int info_model(const char *path, bool json)
     if (json) {
         printf("{\"name\":");
         out_json_string(stdout, i.name, (int64_t)strlen(i.name));
-        printf(",\"arch\":\"%s\",\"weights\":\"%s\",\"sha256\":\"%s\",\"n_params\":%lld,"
+        printf(",\"arch\":");
+        out_json_string(stdout, i.arch, (int64_t)strlen(i.arch));
+        printf(",\"weights\":");
+        out_json_string(stdout, i.weights, (int64_t)strlen(i.weights));
+        printf(",\"sha256\":\"%s\",\"n_params\":%lld,"
                "\"n_layer\":%d,\"n_head\":%d,\"n_kv_head\":%d,\"n_embd\":%d,\"n_vocab\":%d,"
                "\"n_ctx_train\":%d,\"n_swa\":%d,\"chat_template\":%s,\"bytes\":%lld}\n",
-               i.arch, i.weights, i.sha256, (long long)i.n_params, i.n_layer, i.n_head, i.n_kv_head,
+               i.sha256, (long long)i.n_params, i.n_layer, i.n_head, i.n_kv_head,
                i.n_embd, i.n_vocab, i.n_ctx_train, i.n_swa, i.has_chat_template ? "true" : "false",
                (long long)i.file_bytes);
         return EXIT_OK;
@@ -105,7 +110,8 @@ static void print_recipe(const st_trace *t, const st_trace_info *i, const char *
 {
     char a[128], b[128], c[128], n[32];
     bool agrees = strcmp(value(t, "result", "/next_token/agree", a), "true") == 0;
-    bool compared = strcmp(value(t, "result", "/next_token/against", b), "none") != 0 && *b != '?';
+    const char *against = value(t, "result", "/next_token/against", b);
+    bool compared = strcmp(against, "none") != 0 && *against != '?'; /* salvaged: no result */
     out_row("trace", "%s, %s%s", path, out_bytes(n, i->bytes),
             i->complete ? "" : ", SALVAGED from an interrupted run");
     out_row("model", "%s (sha256 %.12s..., %s weights)", value(t, "recipe", "/model/name", a),
@@ -116,7 +122,7 @@ static void print_recipe(const st_trace *t, const st_trace_info *i, const char *
     out_row("pruned", "%.2f %% of the causal pairs of the pruned layers", 100 * pruned(i));
     if (compared)
         out_row("next token", "%s (against %s, KL %s)", agrees ? "kept" : "CHANGED: NOT FAITHFUL",
-                value(t, "result", "/next_token/against", b), value(t, "result", "/kl", c));
+                against, value(t, "result", "/kl", c));
     if (i->has_cert)
         out_row("recall", "%.1f %% of the exact mass, 95 %% interval %.1f..%.1f, worst head %.1f %%",
                 100 * i->cert.recall_mean, 100 * i->cert.recall_ci95[0], 100 * i->cert.recall_ci95[1],
@@ -265,6 +271,13 @@ static void json_trace(const st_trace *t, const st_trace_info *i, const struct p
     printf("]}\n");
 }
 
+/* One past the last row of the query blocks that touch rows up to `end`. */
+static int64_t whole_blocks_end(int64_t end, const st_trace_info *info)
+{
+    int64_t whole = (end + info->bq - 1) / info->bq * info->bq;
+    return whole < info->n_tok ? whole : info->n_tok;
+}
+
 static int show(const st_trace *t, const struct info_args *a, const st_trace_info *info,
                 st_trace_part *part)
 {
@@ -300,9 +313,10 @@ static int show(const st_trace *t, const struct info_args *a, const st_trace_inf
     } else {
         print_recipe(t, info, a->file);
         if (reads)
-            printf("\nread by rows %lld..%lld (share of the mass, mean over heads; then the head that "
-                   "reads it the most)\n",
-                   (long long)part->row_begin, (long long)part->row_end - 1);
+            printf("\nread by rows %lld..%lld, whole query blocks (share of the mass, mean over heads; "
+                   "then the head that reads it the most)\n",
+                   (long long)(part->row_begin / info->bq * info->bq),
+                   (long long)whole_blocks_end(part->row_end, info) - 1);
         else
             printf("\nwho reads tokens %lld..%lld (share of their mass, mean over heads)\n",
                    (long long)key_begin, (long long)key_end - 1);
@@ -337,13 +351,14 @@ int cmd_info(int argc, char **argv)
 {
     struct info_args a = {.top = 12};
     char magic[4] = {0};
+    struct stat there;
     FILE *f;
     int code = parse(&a, argc, argv);
     if (code >= 0)
         return code;
     if (a.file == NULL)
         return info_program(a.json);
-    f = fopen(a.file, "rb");
+    f = stat(a.file, &there) == 0 && S_ISREG(there.st_mode) ? fopen(a.file, "rb") : NULL;
     if (f != NULL) {
         if (fread(magic, 1, 4, f) != 4)
             magic[0] = 0;

@@ -2,6 +2,7 @@
  *
  * cmd_mask.c — sparsetrace mask: selection and attention on raw tensors, without a model.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ static int parse(struct mask_args *a, int argc, char **argv)
         BUDGET_OPTIONS(a->budget),
         {"--first-query", "N", ARG_INT, &a->first_query, 0, INT32_MAX,
          "position of the first query row (default: the rows are the last ones)"},
-        {"--scale", "X", ARG_REAL, &a->scale, 0, 0, "factor of q . k (default: 1 / sqrt(d))"},
+        {"--scale", "X", ARG_REAL, &a->scale, -1e30, 1e30, "factor of q . k (default: 1 / sqrt(d))"},
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, INT32_MAX,
          "rows compared with exact attention (64, spread evenly)"},
         {"--threads", "N", ARG_INT, &a->n_thread, 1, 1024, "default: all processors"},
@@ -99,7 +100,7 @@ static st_status problem(const st_tensors *in, const struct mask_args *args, st_
             return fail(err, "v must have the heads and tokens of k, and d at most 2048%s", "");
         a->d_v = (int)v[2];
     }
-    a->scale = args->scale != 0.0 ? (float)args->scale : (float)(1.0 / __builtin_sqrt((double)q[2]));
+    a->scale = !isnan(args->scale) ? (float)args->scale : (float)(1.0 / sqrt((double)q[2]));
     a->first_query = args->first_query >= 0 ? args->first_query : a->n_k - a->n_q;
     if (a->first_query < 0)
         return fail(err, "more query rows than keys: give --first-query%s", "");
@@ -143,7 +144,8 @@ static st_status certify(const st_attn *a, const st_attend_out *out, struct resu
         for (int64_t i = 0; i < r->n_row; i++)
             mean += (double)r->recall[h * r->n_row + i] / (double)r->n_row;
         r->recall_mean += mean / a->n_head;
-        r->recall_worst = mean < r->recall_worst ? mean : r->recall_worst;
+        if (!(mean >= r->recall_worst)) /* a NaN is the worst */
+            r->recall_worst = mean;
     }
     return status;
 }
@@ -237,9 +239,9 @@ static void print_table(const st_attn *a, const struct result *r, const st_selec
     char x[32], y[32];
     out_row("problem", "%d heads, %s query rows from position %s, %lld keys, d %d", a->n_head,
             out_count(x, a->n_q), out_count(y, a->first_query), (long long)a->n_k, a->d_k);
-    out_row("selection", "%s%s, k = %lld key blocks of %d per query block of %d",
+    out_row("selection", "%s%s, k = %lld key blocks of %d per query block of %d%s",
             st_select_method_name(p->method), r->sel->scanned ? " (fell back to scan)" : "",
-            (long long)p->k, p->bk, p->bq);
+            (long long)p->k, p->bk, p->bq, p->mass > 0 ? ", or fewer for the mass" : "");
     out_row("kept", "%s of %s causal token pairs", out_count(x, r->kept), out_count(y, r->visible));
     out_row("pruned", "%.2f %% of the causal pairs",
             r->visible > 0 ? 100.0 * (1.0 - (double)r->kept / (double)r->visible) : 0.0);
@@ -279,7 +281,7 @@ static int run(const struct mask_args *args, st_select_params *p, st_budget budg
 
 int cmd_mask(int argc, char **argv)
 {
-    struct mask_args a = {.budget = budget_args_default(), .first_query = -1, .cert_rows = 64};
+    struct mask_args a = {.budget = budget_args_default(), .scale = NAN, .first_query = -1, .cert_rows = 64};
     st_select_params p;
     st_budget budget;
     double pruned = 0.0;

@@ -114,6 +114,8 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
         return code;
     if (p->budget == ST_BUDGET_AUTO && p->against == ST_AGAINST_NONE)
         return args_complain("trace", "--k auto needs something to agree with: not --against none");
+    if (a->strict && p->against == ST_AGAINST_NONE)
+        return args_complain("trace", "--strict needs something to agree with: not --against none");
     if (a->floor && p->against != ST_AGAINST_DEFAULT && p->against != ST_AGAINST_DENSE)
         return args_complain("trace", "--floor compares with a dense run: --against dense");
     if (a->layers != NULL && !args_numbers(a->layers, layers, &p->record.n_layer))

@@ -29,12 +29,8 @@ static void print_usage(FILE *f)
     fprintf(f, "\nEach verb has --help.\n");
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    if (argc < 2) {
-        print_usage(stderr);
-        return EXIT_USAGE;
-    }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_usage(stdout);
         return EXIT_OK;
@@ -44,13 +40,22 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     for (size_t i = 0; i < sizeof verb / sizeof *verb; i++)
-        if (strcmp(argv[1], verb[i].name) == 0) {
-            int code = verb[i].run(argc - 1, argv + 1);
-            if (fflush(stdout) != 0 || ferror(stdout)) {
-                fprintf(stderr, "sparsetrace: cannot write the output\n");
-                return EXIT_FAILED;
-            }
-            return code;
-        }
+        if (strcmp(argv[1], verb[i].name) == 0)
+            return verb[i].run(argc - 1, argv + 1);
     return args_complain("", "no verb \"%s\"", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    int code;
+    if (argc < 2) {
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    code = run(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code != EXIT_FAILED) {
+        fprintf(stderr, "sparsetrace: cannot write the output\n");
+        return EXIT_FAILED;
+    }
+    return code;
 }

@@ -208,10 +208,10 @@ ST_API const int32_t *st_trace_tokens(const st_trace *trace); /* [n_tok] or NULL
  * NULL. */
 ST_API const char *st_trace_text(const st_trace *trace, int64_t begin, int64_t end,
                                  int64_t *n_bytes);
-/* A metadata JSON document by key, or NULL. */
+/* A metadata JSON document by key, or NULL if there is none or it does not parse. */
 ST_API const char *st_trace_json(const st_trace *trace, const char *key);
 /* One string, number or truth value of such a document as text, by JSON pointer ("/model/name");
- * empty if it is not there. Written to buf (at most size bytes with the NUL), which is returned. */
+ * empty if it is not there. Written to buf (at most size >= 1 bytes with the NUL), which is returned. */
 ST_API const char *st_trace_value(const st_trace *trace, const char *key, const char *pointer,
                                   char *buf, size_t size);
 

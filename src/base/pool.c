@@ -7,6 +7,7 @@
  * only what belongs to it: then results do not depend on who ran it.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -27,6 +28,13 @@ struct st_pool {
     int64_t n_task;
     atomic_int_fast64_t next;
 };
+
+int sti_n_processor(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    return n > 0 ? n : (int)sti_clamp(sysconf(_SC_NPROCESSORS_ONLN), 1, 1024);
+}
 
 struct worker_arg {
     st_pool *pool;
@@ -86,10 +94,8 @@ st_status st_pool_create(int n_thread, st_pool **pool, st_error *err)
     *pool = NULL;
     if (n_thread < 0 || n_thread > 1024)
         return sti_fail(err, ST_ERR_ARG, -1, "n_thread is %d, must be 0..1024", n_thread);
-    if (n_thread == 0) {
-        long n = sysconf(_SC_NPROCESSORS_ONLN);
-        n_thread = (int)sti_clamp(n, 1, 1024);
-    }
+    if (n_thread == 0)
+        n_thread = (int)sti_min(sti_n_processor(), 1024);
     p = sti_calloc(sizeof *p);
     if (p == NULL)
         return sti_fail_mem(err, sizeof *p);

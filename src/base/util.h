@@ -94,6 +94,9 @@ size_t sti_dtype_bytes(st_dtype dtype, int64_t n);
 
 /* ---- parallel loop: fn(ctx, task, thread) for task 0..n_task-1, thread 0..st_pool_size(pool)-1 ------- */
 
+/* Processors that this process may run on, >= 1. */
+int sti_n_processor(void);
+
 typedef void (*sti_task_fn)(void *ctx, int64_t task, int thread);
 void sti_pool_run(st_pool *pool, int64_t n_task, sti_task_fn fn, void *ctx);
 

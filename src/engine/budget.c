@@ -2,7 +2,8 @@
  *
  * budget.c — how many key blocks to keep.
  *
- * "auto" against a dense run: double the searched budget until the next token is kept, then halve the gap
+ * "auto" against a dense run: double the searched budget (from 1: with nothing searched only sink and
+ * window are left) until the next token is kept, then halve the gap
  * a few times downwards. Agreement is not monotone in k, so the result is "the smallest found", and the
  * recorded run is itself the check of it. Against stability: the smallest k of a doubling ladder whose next
  * token and distribution the run with 2k confirms.
@@ -75,7 +76,7 @@ static st_status search_stable(sti_tracer *t, st_error *err)
         snprintf(what, sizeof what, "trying k = %lld", (long long)sti_min(2 * k, full));
         STI_TRY(sti_tracer_pass(t, sti_min(2 * k, full), NULL, what, &pass, err));
         st_compare(pass.logits, t->reference, pass.n_last, pass.n_vocab, &next);
-        if (next.top_a == next.top_b && next.kl < STABLE_KL)
+        if (sti_tracer_agrees(t, &next) && next.kl < STABLE_KL)
             break;
     }
     STI_TRY(sti_tracer_keep(t, &pass, err));
@@ -109,9 +110,7 @@ st_status sti_find_budget(sti_tracer *t, st_error *err)
                             "the budget auto needs something to agree with: dense or stable");
         return against == ST_AGAINST_DENSE ? search_dense(t, err) : search_stable(t, err);
     case ST_BUDGET_PRUNED:
-        STI_TRY(st_select_k_for_pruned(&p->select, 0, sti_run_n_tok(t->run), t->ggml.exact_below,
-                                       p->pruned, &t->ggml.select.k, err));
-        break;
+        break; /* the geometry has given it already */
     case ST_BUDGET_K:
     case ST_BUDGET_MASS:
         t->ggml.select.k = p->select.k;

@@ -4,7 +4,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "engine/engine_int.h"
@@ -87,7 +86,7 @@ st_status st_model_open(const char *path, const st_model_params *p, st_model **m
     sti_llama_log(p->verbose);
     st_ggml_register();
     llama_backend_init();
-    m->n_thread = p->n_thread > 0 ? p->n_thread : (int)sti_clamp(sysconf(_SC_NPROCESSORS_ONLN), 1, 512);
+    m->n_thread = p->n_thread > 0 ? p->n_thread : sti_n_processor();
     status = load(m, path, p, err);
     if (status != ST_OK) {
         st_model_free(m);

@@ -165,17 +165,23 @@ static void fill_resources(st_trace_report *r, int64_t start)
     r->seconds_total = since(start);
 }
 
-static st_status write_documents(sti_tracer *t, st_trace_writer *w, const int32_t *token,
+/* Before the run: what is salvaged of it should still say what it was. */
+static st_status write_recipe(sti_tracer *t, st_trace_writer *w, const int32_t *token,
                                  int64_t n_tok, st_error *err)
 {
-    char *recipe = sti_recipe_json(t->model, token, n_tok, t->p, t->report->k), *result = NULL;
+    char *recipe = sti_recipe_json(t->model, token, n_tok, t->p, t->ggml.select.k);
     st_status status = recipe != NULL ? st_trace_writer_json(w, "recipe", recipe, err)
                                       : sti_fail_mem(err, 4096);
-    if (status == ST_OK)
-        status = st_trace_report_json(t->model, t->report, &result, err);
+    sti_free(recipe);
+    return status;
+}
+
+static st_status write_result(sti_tracer *t, st_trace_writer *w, st_error *err)
+{
+    char *result;
+    st_status status = st_trace_report_json(t->model, t->report, &result, err);
     if (status == ST_OK)
         status = st_trace_writer_json(w, "result", result, err);
-    sti_free(recipe);
     st_text_free(result);
     return status;
 }
@@ -187,7 +193,9 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
     st_sink sink = sti_tally_sink(&tally);
     st_trace_report *r = t->report;
     st_pass pass;
-    st_status status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
+    st_status status = writer != NULL ? write_recipe(t, writer, token, n_tok, err) : ST_OK;
+    if (status == ST_OK)
+        status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
     if (status == ST_OK && tally.n_layer == 0)
         status = sti_fail(err, ST_ERR_MODEL, -1,
@@ -200,7 +208,7 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
     }
     sti_tally_free(&tally);
     if (status == ST_OK && writer != NULL)
-        status = write_documents(t, writer, token, n_tok, err);
+        status = write_result(t, writer, err);
     if (status == ST_OK && writer != NULL)
         status = st_trace_writer_finish(writer, &r->trace_bytes, err);
     fill_resources(r, start);
@@ -240,6 +248,9 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
     int64_t search;
     if (t->p->measure_floor && r->against != ST_AGAINST_DENSE)
         return sti_fail(err, ST_ERR_ARG, -1, "measuring the floor needs a dense run to compare with");
+    if (t->p->budget == ST_BUDGET_PRUNED) /* out of reach? then before any run */
+        STI_TRY(st_select_k_for_pruned(&t->p->select, 0, n_tok, t->ggml.exact_below, t->p->pruned,
+                                       &t->ggml.select.k, err));
     if (t->p->measure_floor)
         STI_TRY(stock_run(t, token, n_tok, err));
     STI_TRY(st_run_create(t->model, token, n_tok, &t->p->run, &t->run, err));

@@ -8,7 +8,7 @@
  * ascending n, integer dot products. qk and pv use fused multiply-add where the machine has it and
  * differ from the scalar ones by rounding.
  *
- * Pointers are 64-byte aligned unless said otherwise; n may be 0.
+ * Pointers need the alignment of their element and no more; n may be 0.
  */
 #ifndef STI_KERNELS_H
 #define STI_KERNELS_H
@@ -17,15 +17,14 @@
 
 #include "cpu/cpu.h"
 
-/* dst[i] = F32 of element i; src any alignment of its element. q8_0: n a multiple of 32. dst any
- * alignment. */
+/* dst[i] = F32 of element i; src any alignment of its element. q8_0: n a multiple of 32. */
 typedef void stk_unpack_fn(float *dst, const void *src, int64_t n);
 
-/* s[j][r] = sum_c qt[c][r] * k[j * ldk + c], c ascending. qt: [d, R]. k: any alignment. */
+/* s[j][r] = sum_c qt[c][r] * k[j * ldk + c], c ascending. qt: [d, R]. */
 typedef void stk_qk_fn(float *s, const float *qt, const float *k, int64_t n_key, int64_t d,
                        int64_t ldk);
 
-/* o[c][r] += sum_j p[j][r] * v[j * ldv + c], j ascending. o: [d, R], p: [n_key, R]. v: any alignment. */
+/* o[c][r] += sum_j p[j][r] * v[j * ldv + c], j ascending. o: [d, R], p: [n_key, R]. */
 typedef void stk_pv_fn(float *o, const float *p, const float *v, int64_t n_key, int64_t d,
                        int64_t ldv);
 

@@ -15,6 +15,8 @@ static void print_value(yyjson_val *v, char *buf, size_t size)
         snprintf(buf, size, "%s", yyjson_get_str(v));
     else if (yyjson_is_bool(v))
         snprintf(buf, size, "%s", yyjson_get_bool(v) ? "true" : "false");
+    else if (yyjson_is_uint(v))
+        snprintf(buf, size, "%llu", (unsigned long long)yyjson_get_uint(v));
     else if (yyjson_is_int(v))
         snprintf(buf, size, "%lld", (long long)yyjson_get_sint(v));
     else if (yyjson_is_real(v))

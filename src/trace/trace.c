@@ -444,5 +444,9 @@ const char *st_trace_text(const st_trace *t, int64_t begin, int64_t end, int64_t
 
 const char *st_trace_json(const st_trace *t, const char *key)
 {
-    return st_tensors_meta(t->file, key);
+    const char *json = st_tensors_meta(t->file, key);
+    yyjson_doc *doc = json != NULL ? yyjson_read(json, strlen(json), 0) : NULL;
+    bool parses = doc != NULL;
+    yyjson_doc_free(doc);
+    return parses ? json : NULL;
 }

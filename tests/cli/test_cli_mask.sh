@@ -122,8 +122,6 @@ test_bad_settings() {
     bad "--first-query" more_rows_than_keys.st
     bad "need as many keys" good.st --first-query 101
     bad "need as many keys" good.st --first-query 2147483000
-    bad "scale" good.st --scale nan
-    bad "scale" good.st --scale inf
     bad "out of reach" good.st --pruned 0.99
     bad "method hip" good.st --mass 0.5 --select hip
     bad "method window" good.st --mass 0.5 --select window

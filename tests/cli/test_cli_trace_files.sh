@@ -446,7 +446,7 @@ test_info() {
     check "info: the file" says "$out" "trace.safetensors, 6.7 kB"
     check "info: the share" says "$out" "64.71 % of the causal pairs"
     check "info: the certificate" says "$out" "78.8 % of the exact mass, 95 % interval 74.1..83.5"
-    check "info: the rows" says "$out" "read by rows 49..49"
+    check "info: the rows" says "$out" "read by rows 48..49"
     good info trace.safetensors --who-reads -6:
     check "info --who-reads: the tokens" says "$out" "who reads tokens 44..49"
     refused "layer 2 is not recorded" info trace.safetensors --layers 2
@@ -524,6 +524,7 @@ test_salvage() {
         check "salvage: the rows are right" check_saved saved.csv "$n_tok"
         good info saved.tr
         check "info tells that it is salvaged" says "$out" "SALVAGED"
+        check "info compares nothing" is "$(grep -c FAITHFUL "$out" || true)" 0
     done
     refused "journal" check trace.safetensors --salvage saved.tr
     refused "byte" check $part

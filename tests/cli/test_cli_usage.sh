@@ -130,6 +130,8 @@ test_mask() {
     misused "--first-query" mask in -o out --first-query 2147483648
     misused "--scale" mask in -o out --scale x
     misused "--scale" mask in -o out --scale ''
+    misused "--scale" mask in -o out --scale nan
+    misused "--scale" mask in -o out --scale inf
 }
 
 test_trace() {
