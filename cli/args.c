@@ -56,12 +56,8 @@ static bool store(const arg_verb *v, const arg_option *o, const char *text)
     char *end = NULL;
     errno = 0;
     switch (o->kind) {
-    case ARG_FLAG:
-        *(bool *)o->to = true;
-        return true;
-    case ARG_TEXT:
-        *(const char **)o->to = text;
-        return true;
+    case ARG_FLAG: *(bool *)o->to = true; return true;
+    case ARG_TEXT: *(const char **)o->to = text; return true;
     case ARG_INT: {
         long long x = strtoll(text, &end, 10);
         if (*text == '\0' || *end != '\0' || errno != 0) {
@@ -69,8 +65,7 @@ static bool store(const arg_verb *v, const arg_option *o, const char *text)
             return false;
         }
         if (out_of_range(o, (double)x)) {
-            args_complain(v->name, "%s is %lld, must be %.0f..%.0f", o->name, x, o->min,
-                          o->max);
+            args_complain(v->name, "%s is %lld, must be %.0f..%.0f", o->name, x, o->min, o->max);
             return false;
         }
         *(int64_t *)o->to = x;

@@ -34,8 +34,8 @@ typedef struct arg_verb {
     int min_words, max_words; /* words that are not options */
 } arg_verb;
 
-/* Parses argv[1..] (argv[0] is the verb). Words go to word[0..*n_word). Returns -1 to go on, else the exit
- * code: EXIT_OK after --help, EXIT_USAGE after a complaint. */
+/* Parses argv[1..] (argv[0] is the verb). Words go to word[0..*n_word). Returns -1 to go on, else
+ * the exit code: EXIT_OK after --help, EXIT_USAGE after a complaint. */
 int args_parse(const arg_verb *verb, int argc, char **argv, const char **word, int *n_word);
 
 /* A complaint about wrong usage; returns EXIT_USAGE. */
@@ -44,7 +44,8 @@ int args_complain(const char *verb, const char *fmt, ...) __attribute__((format(
 /* "0,3,5-9" into a sorted list without repeats (free()); false if it is anything else. */
 bool args_numbers(const char *text, int32_t **list, int64_t *n);
 
-/* "A:B", ":B", "A:" or "A" (one row); negative counts from the end of n. False if malformed or empty. */
+/* "A:B", ":B", "A:" or "A" (one row); negative counts from the end of n. False if malformed or
+ * empty. */
 bool args_span(const char *text, int64_t n, int64_t *begin, int64_t *end);
 
 #endif

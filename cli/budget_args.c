@@ -7,7 +7,8 @@
 
 #include "budget_args.h"
 
-/* The most blocks that --mass keeps unless --k says else: without a bound every block would be looked at. */
+/* The most blocks that --mass keeps unless --k says else: without a bound every block would be
+ * looked at. */
 #define MASS_MOST 256
 
 budget_args budget_args_default(void)
@@ -30,15 +31,15 @@ static int parse_k(const char *text, const char *verb, st_select_params *p, st_b
     if (*text == '\0' || *end != '\0' || k < 1 || k > INT32_MAX)
         return args_complain(verb, "--k: \"%s\" is neither a number of blocks nor auto", text);
     if (k < least)
-        return args_complain(verb,
-                             "--k is %lld, but %lld blocks are always kept (sink, window, diagonal)", k,
-                             (long long)least);
+        return args_complain(
+            verb, "--k is %lld, but %lld blocks are always kept (sink, window, diagonal)", k,
+            (long long)least);
     p->k = k;
     return -1;
 }
 
-int budget_args_apply(const budget_args *b, const char *verb, st_select_params *p, st_budget *budget,
-                      double *pruned)
+int budget_args_apply(const budget_args *b, const char *verb, st_select_params *p,
+                      st_budget *budget, double *pruned)
 {
     st_error err;
     *p = st_select_params_default();

@@ -18,19 +18,21 @@ typedef struct budget_args {
 budget_args budget_args_default(void);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */
+/* clang-format off */
 #define BUDGET_OPTIONS(b)                                                                          \
-    {"--k", "N", ARG_TEXT, &(b).k, 0, 0,                                                             \
+    {"--k", "N", ARG_TEXT, &(b).k, 0, 0,                                                           \
      "key blocks kept per query block, always-kept ones included"},                                \
-        {"--pruned", "SHARE", ARG_REAL, &(b).pruned, 0, 0.999999,                                    \
+        {"--pruned", "SHARE", ARG_REAL, &(b).pruned, 0, 0.999999,                                  \
          "prune at least this share of the causal pairs, e.g. 0.97"},                              \
-        {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                     \
-         "keep the fewest blocks that hold this share of the mass, at most --k (256)"},                               \
-        {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                          \
+        {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                   \
+         "keep the fewest blocks that hold this share of the mass, at most --k (256)"},            \
+        {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
-        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},            \
-        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024, "keys of a key block (16)"},              \
-        {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                            \
+        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},          \
+        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024, "keys of a key block (16)"},            \
+        {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
          "rows of a query block that choose for it (16)"}
+/* clang-format on */
 
 /* What was typed as budget and settings. `verb` for complaints. -1 to go on, else an exit code. */
 int budget_args_apply(const budget_args *b, const char *verb, st_select_params *select,

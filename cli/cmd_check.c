@@ -54,6 +54,7 @@ int cmd_check(int argc, char **argv)
 {
     const char *path, *out = NULL;
     bool json = false;
+    /* clang-format off */
     const arg_option option[] = {
         {"--salvage", "OUT", ARG_TEXT, &out, 0, 0,
          "FILE is the .part of an interrupted recording: make a trace of what it holds"},
@@ -64,6 +65,7 @@ int cmd_check(int argc, char **argv)
         "Reads the whole trace and proves it sound: structure, order and range of every index,\n"
         "mass, text, and the certificate against its samples. Exit 1 with the place if not.",
         option, sizeof option / sizeof *option, 1, 1};
+    /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, &path, &n_word);
     int64_t n_tok;
     st_error err;

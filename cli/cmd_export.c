@@ -18,6 +18,7 @@ struct export_args {
 static int parse(struct export_args *a, int argc, char **argv)
 {
     bool json = false;
+    /* clang-format off */
     const arg_option option[] = {
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "file to write; its ending gives the format"},
         {"--format", "NAME", ARG_TEXT, &a->format, 0, 0,
@@ -29,19 +30,22 @@ static int parse(struct export_args *a, int argc, char **argv)
     const arg_verb verb = {"export", "TRACE [-o OUT] [--format npz|csv|json] [options]",
                            "Writes the kept key blocks and their mass, row by row.", option,
                            sizeof option / sizeof *option, 1, 1};
+    /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, &a->trace, &n_word);
     const char *dot, *slash;
     if (code >= 0)
         return code;
     if (json && a->format != NULL && strcmp(a->format, "json") != 0)
-        return args_complain("export", "--json and --format %s are two formats: give one", a->format);
+        return args_complain("export", "--json and --format %s are two formats: give one",
+                             a->format);
     if (json)
         a->format = "json";
     slash = a->out != NULL ? strrchr(a->out, '/') : NULL;
     dot = a->out != NULL ? strrchr(slash != NULL ? slash : a->out, '.') : NULL;
     if (a->format == NULL)
         a->format = dot != NULL ? dot + 1 : "csv";
-    if (strcmp(a->format, "npz") != 0 && strcmp(a->format, "csv") != 0 && strcmp(a->format, "json") != 0)
+    if (strcmp(a->format, "npz") != 0 && strcmp(a->format, "csv") != 0 &&
+        strcmp(a->format, "json") != 0)
         return args_complain("export", "no format \"%s\" (npz, csv, json)", a->format);
     if (strcmp(a->format, "npz") == 0 && a->out == NULL)
         return args_complain("export", "npz wants a file: -o OUT.npz");
@@ -62,8 +66,8 @@ static st_status print_text(const struct export_args *a, const st_trace *trace,
                                          : st_trace_export_json(trace, part, f, err);
 }
 
-/* A device or a pipe is written to as it is; a file beside itself first: what stood there stays until the
- * new text is whole. */
+/* A device or a pipe is written to as it is; a file beside itself first: what stood there stays
+ * until the new text is whole. */
 static st_status write_text(const struct export_args *a, const st_trace *trace,
                             const st_trace_part *part, st_error *err)
 {

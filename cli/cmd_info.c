@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cmd_info.c — sparsetrace info: what a trace holds and shows, what a model is, what this program is.
+ * cmd_info.c — sparsetrace info: what a trace holds and shows, what a model is, what this program
+ * is.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct info_args {
 
 static int parse(struct info_args *a, int argc, char **argv)
 {
+    /* clang-format off */
     const arg_option option[] = {
         PART_OPTIONS(a->part),
         {"--top", "N", ARG_INT, &a->top, 0, 1000000, "passages to list (12)"},
@@ -32,13 +34,14 @@ static int parse(struct info_args *a, int argc, char **argv)
         "from --rows (default: the query block of the last token). Of a GGUF model: its shape.\n"
         "Without a file: this program and machine.",
         option, sizeof option / sizeof *option, 0, 1};
+    /* clang-format on */
     const char *word[1] = {NULL};
     int n_word, code = args_parse(&verb, argc, argv, word, &n_word);
     a->file = word[0];
     return code;
 }
 
-/* ---- this program, a model -------------------------------------------------------------------------------------- */
+/* ---- this program, a model ------------------------------------------------------------------- */
 
 static int info_program(bool json)
 {
@@ -73,15 +76,16 @@ static int info_model(const char *path, bool json)
         printf(",\"sha256\":\"%s\",\"n_params\":%lld,"
                "\"n_layer\":%d,\"n_head\":%d,\"n_kv_head\":%d,\"n_embd\":%d,\"n_vocab\":%d,"
                "\"n_ctx_train\":%d,\"n_swa\":%d,\"chat_template\":%s,\"bytes\":%lld}\n",
-               i.sha256, (long long)i.n_params, i.n_layer, i.n_head, i.n_kv_head,
-               i.n_embd, i.n_vocab, i.n_ctx_train, i.n_swa, i.has_chat_template ? "true" : "false",
+               i.sha256, (long long)i.n_params, i.n_layer, i.n_head, i.n_kv_head, i.n_embd,
+               i.n_vocab, i.n_ctx_train, i.n_swa, i.has_chat_template ? "true" : "false",
                (long long)i.file_bytes);
         return EXIT_OK;
     }
     out_row("model", "%s", out_clean(name, sizeof name, i.name));
-    out_row("architecture", "%s, %s parameters, %s weights", i.arch, out_count(a, i.n_params), i.weights);
-    out_row("shape", "%d layers, %d heads (%d KV heads), width %d, vocabulary %s", i.n_layer, i.n_head,
-            i.n_kv_head, i.n_embd, out_count(a, i.n_vocab));
+    out_row("architecture", "%s, %s parameters, %s weights", i.arch, out_count(a, i.n_params),
+            i.weights);
+    out_row("shape", "%d layers, %d heads (%d KV heads), width %d, vocabulary %s", i.n_layer,
+            i.n_head, i.n_kv_head, i.n_embd, out_count(a, i.n_vocab));
     if (i.n_swa > 0)
         out_row("context", "trained on %s tokens, sliding window %d", out_count(a, i.n_ctx_train),
                 i.n_swa);
@@ -92,7 +96,7 @@ static int info_model(const char *path, bool json)
     return EXIT_OK;
 }
 
-/* ---- a trace: its recipe ------------------------------------------------------------------------------------------ */
+/* ---- a trace: its recipe --------------------------------------------------------------------- */
 
 static const char *value(const st_trace *t, const char *key, const char *pointer, char buf[128])
 {
@@ -118,18 +122,20 @@ static void print_recipe(const st_trace *t, const st_trace_info *i, const char *
             value(t, "recipe", "/model/sha256", b), value(t, "recipe", "/model/weights", c));
     out_row("tokens", "%s", out_count(n, i->n_tok));
     out_row("k", "%s key blocks of %d tokens per query block of %d (select: %s)",
-            value(t, "recipe", "/select/k", a), i->bk, i->bq, value(t, "recipe", "/select/method", b));
+            value(t, "recipe", "/select/k", a), i->bk, i->bq,
+            value(t, "recipe", "/select/method", b));
     out_row("pruned", "%.2f %% of the causal pairs of the pruned layers", 100 * pruned(i));
     if (compared)
         out_row("next token", "%s (against %s, KL %s)", agrees ? "kept" : "CHANGED: NOT FAITHFUL",
                 against, value(t, "result", "/kl", c));
     if (i->has_cert)
-        out_row("recall", "%.1f %% of the exact mass, 95 %% interval %.1f..%.1f, worst head %.1f %%",
-                100 * i->cert.recall_mean, 100 * i->cert.recall_ci95[0], 100 * i->cert.recall_ci95[1],
-                100 * i->cert.recall_worst);
+        out_row("recall",
+                "%.1f %% of the exact mass, 95 %% interval %.1f..%.1f, worst head %.1f %%",
+                100 * i->cert.recall_mean, 100 * i->cert.recall_ci95[0],
+                100 * i->cert.recall_ci95[1], 100 * i->cert.recall_worst);
 }
 
-/* ---- a trace: what is read ------------------------------------------------------------------------------------------ */
+/* ---- a trace: what is read ------------------------------------------------------------------- */
 
 struct passage {
     int64_t block; /* key block, or query block for --who-reads */
@@ -165,7 +171,8 @@ static bool listed(const int32_t *list, int64_t n, int32_t x)
     return n == 0;
 }
 
-/* Which head of the part reads each passage the most: its mean mass over the part's query blocks. */
+/* Which head of the part reads each passage the most: its mean mass over the part's query blocks.
+ */
 static void find_strongest(const st_trace *t, const st_trace_info *info, const st_trace_part *part,
                            struct passage *p, int64_t n)
 {
@@ -200,8 +207,8 @@ static void find_strongest(const st_trace *t, const st_trace_info *info, const s
     free(sum);
 }
 
-/* The sequence as a strip of 64 cells, each as high as its heaviest block; sink and window, which are
- * always kept, do not set the scale. */
+/* The sequence as a strip of 64 cells, each as high as its heaviest block; sink and window, which
+ * are always kept, do not set the scale. */
 static void print_strip(const st_trace_info *info, const double *share, int64_t n)
 {
     static const char *const bar[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
@@ -256,8 +263,8 @@ static void json_passages(const st_trace *t, const st_trace_info *info, const st
     }
 }
 
-static void json_trace(const st_trace *t, const st_trace_info *i, const struct passage *p, int64_t n,
-                       int64_t block_size, bool reads)
+static void json_trace(const st_trace *t, const st_trace_info *i, const struct passage *p,
+                       int64_t n, int64_t block_size, bool reads)
 {
     const char *recipe = st_trace_json(t, "recipe"), *result = st_trace_json(t, "result");
     printf("{\"n_tok\":%lld,\"block_q\":%d,\"block_k\":%d,\"n_layer\":%lld,\"bytes\":%lld,"
@@ -290,12 +297,12 @@ static int show(const st_trace *t, const struct info_args *a, const st_trace_inf
     st_status status;
     if (!reads && !args_span(a->who_reads, info->n_tok, &key_begin, &key_end)) {
         free(share);
-        return args_complain("info", "--who-reads: \"%s\" is no span within %lld tokens", a->who_reads,
-                             (long long)info->n_tok);
+        return args_complain("info", "--who-reads: \"%s\" is no span within %lld tokens",
+                             a->who_reads, (long long)info->n_tok);
     }
     if (reads && part->row_end == 0) {
-        part->row_begin = info->row_end > 0 && info->row_end < info->n_tok ? info->row_end - 1
-                                                                            : info->n_tok - 1;
+        part->row_begin =
+            info->row_end > 0 && info->row_end < info->n_tok ? info->row_end - 1 : info->n_tok - 1;
         part->row_end = part->row_begin + 1;
     }
     status = reads ? st_trace_reads(t, part, share, &err)
@@ -313,7 +320,8 @@ static int show(const st_trace *t, const struct info_args *a, const st_trace_inf
     } else {
         print_recipe(t, info, a->file);
         if (reads)
-            printf("\nread by rows %lld..%lld, whole query blocks (share of the mass, mean over heads; "
+            printf("\nread by rows %lld..%lld, whole query blocks (share of the mass, mean over "
+                   "heads; "
                    "then the head that reads it the most)\n",
                    (long long)(part->row_begin / info->bq * info->bq),
                    (long long)whole_blocks_end(part->row_end, info) - 1);

@@ -21,12 +21,14 @@ struct mask_args {
 
 static int parse(struct mask_args *a, int argc, char **argv)
 {
+    /* clang-format off */
     const arg_option option[] = {
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "safetensors file to write"},
         BUDGET_OPTIONS(a->budget),
         {"--first-query", "N", ARG_INT, &a->first_query, 0, INT32_MAX,
          "position of the first query row (default: the rows are the last ones)"},
-        {"--scale", "X", ARG_REAL, &a->scale, -1e30, 1e30, "factor of q . k (default: 1 / sqrt(d))"},
+        {"--scale", "X", ARG_REAL, &a->scale, -1e30, 1e30,
+         "factor of q . k (default: 1 / sqrt(d))"},
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, INT32_MAX,
          "rows compared with exact attention (64, spread evenly)"},
         {"--threads", "N", ARG_INT, &a->n_thread, 1, 1024, "default: all processors"},
@@ -34,17 +36,18 @@ static int parse(struct mask_args *a, int argc, char **argv)
     };
     const arg_verb verb = {
         "mask", "IN.safetensors -o OUT.safetensors [options]",
-        "Reads q [n_head, n_q, d], k and optionally v [n_kv_head, n_k, d] (F32, F16 or BF16), selects\n"
-        "key blocks for causal attention and writes indptr [n_head * nbq + 1], indices, mass, lse\n"
-        "[n_head, n_q] and, with v, out [n_head, n_q, d].",
+        "Reads q [n_head, n_q, d], k and optionally v [n_kv_head, n_k, d] (F32, F16 or BF16),\n"
+        "selects key blocks for causal attention and writes indptr [n_head * nbq + 1], indices,\n"
+        "mass, lse [n_head, n_q] and, with v, out [n_head, n_q, d].",
         option, sizeof option / sizeof *option, 1, 1};
+    /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, &a->in, &n_word);
     if (code < 0 && a->out == NULL)
         return args_complain("mask", "where to? -o OUT.safetensors");
     return code;
 }
 
-/* ---- operands ------------------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 static st_status fail(st_error *err, const char *fmt, const char *x)
 {
@@ -61,7 +64,8 @@ static st_status operand(const st_tensors *in, const char *name, st_rows *rows, 
     if (t == NULL)
         return fail(err, "the file has no tensor \"%s\"", name);
     if (t->n_dim != 3 || t->shape[0] < 1 || t->shape[1] < 1 || t->shape[2] < 1)
-        return fail(err, "tensor \"%s\" must have the shape [heads, tokens, d], nothing zero", name);
+        return fail(err, "tensor \"%s\" must have the shape [heads, tokens, d], nothing zero",
+                    name);
     if (t->type == ST_TENSOR_F32)
         dtype = ST_DTYPE_F32;
     else if (t->type == ST_TENSOR_F16)
@@ -75,7 +79,8 @@ static st_status operand(const st_tensors *in, const char *name, st_rows *rows, 
     return ST_OK;
 }
 
-static st_status problem(const st_tensors *in, const struct mask_args *args, st_attn *a, st_error *err)
+static st_status problem(const st_tensors *in, const struct mask_args *args, st_attn *a,
+                         st_error *err)
 {
     int64_t q[3], k[3], v[3];
     st_status status = operand(in, "q", &a->q, q, err);
@@ -107,7 +112,7 @@ static st_status problem(const st_tensors *in, const struct mask_args *args, st_
     return st_attn_check(a, err);
 }
 
-/* ---- the job ---------------------------------------------------------------------------------------------------- */
+/* ---- the job --------------------------------------------------------------------------------- */
 
 struct result {
     st_selection *sel;
@@ -128,8 +133,8 @@ static void result_free(struct result *r)
     free(r->rows);
 }
 
-static st_status certify(const st_attn *a, const st_attend_out *out, struct result *r, st_pool *pool,
-                         int64_t n_row, st_error *err)
+static st_status certify(const st_attn *a, const st_attend_out *out, struct result *r,
+                         st_pool *pool, int64_t n_row, st_error *err)
 {
     st_status status;
     r->n_row = n_row < a->n_q ? n_row : a->n_q;
@@ -150,8 +155,8 @@ static st_status certify(const st_attn *a, const st_attend_out *out, struct resu
     return status;
 }
 
-static st_status work(const st_attn *a, const st_select_params *p, int64_t cert_rows, struct result *r,
-                      st_pool *pool, st_error *err)
+static st_status work(const st_attn *a, const st_select_params *p, int64_t cert_rows,
+                      struct result *r, st_pool *pool, st_error *err)
 {
     double start = out_seconds();
     st_attend_out out = {.stride_tok = a->d_v, .stride_head = a->n_q * a->d_v};
@@ -231,7 +236,8 @@ static void print_json(const st_attn *a, const struct result *r, const st_select
     } else {
         printf("null");
     }
-    printf(",\"seconds\":{\"select\":%.6f,\"attend\":%.6f}}\n", r->seconds_select, r->seconds_attend);
+    printf(",\"seconds\":{\"select\":%.6f,\"attend\":%.6f}}\n", r->seconds_select,
+           r->seconds_attend);
 }
 
 static void print_table(const st_attn *a, const struct result *r, const st_select_params *p)
@@ -281,7 +287,8 @@ static int run(const struct mask_args *args, st_select_params *p, st_budget budg
 
 int cmd_mask(int argc, char **argv)
 {
-    struct mask_args a = {.budget = budget_args_default(), .scale = NAN, .first_query = -1, .cert_rows = 64};
+    struct mask_args a = {
+        .budget = budget_args_default(), .scale = NAN, .first_query = -1, .cert_rows = 64};
     st_select_params p;
     st_budget budget;
     double pruned = 0.0;

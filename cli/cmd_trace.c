@@ -20,6 +20,7 @@ struct trace_args {
 
 static int parse(struct trace_args *a, int argc, char **argv)
 {
+    /* clang-format off */
     const arg_option option[] = {
         {"-m", "MODEL", ARG_TEXT, &a->model, 0, 0, "GGUF file"},
         {"-f", "FILE", ARG_TEXT, &a->file, 0, 0, "prompt from a file of UTF-8 text"},
@@ -35,7 +36,8 @@ static int parse(struct trace_args *a, int argc, char **argv)
         {"--against", "WHAT", ARG_TEXT, &a->against, 0, 0,
          "what the next token must agree with: dense (an exact run; default up to\n"
          "16,384 tokens), stable (the run with 2k; default beyond), none"},
-        {"--layers", "LIST", ARG_TEXT, &a->layers, 0, 0, "record only these layers, e.g. 0,5,10-14"},
+        {"--layers", "LIST", ARG_TEXT, &a->layers, 0, 0,
+         "record only these layers, e.g. 0,5,10-14"},
         {"--heads", "LIST", ARG_TEXT, &a->heads, 0, 0, "record only these heads of each layer"},
         {"--rows", "A:B", ARG_TEXT, &a->rows, 0, 0,
          "record only what these rows (tokens) read; negative from the end, e.g. -64:"},
@@ -44,7 +46,8 @@ static int parse(struct trace_args *a, int argc, char **argv)
          "rows a layer that are certified by exact attention (32)"},
         {"--seed", "N", ARG_INT, &a->seed, 0, 0, "moves the certified rows (0)"},
         {"--threads", "N", ARG_INT, &a->n_thread, 1, 512, "default: all processors"},
-        {"--ctk", "TYPE", ARG_TEXT, &a->ctk, 0, 0, "type of the K cache (f16; f32, bf16, q8_0, ...)"},
+        {"--ctk", "TYPE", ARG_TEXT, &a->ctk, 0, 0,
+         "type of the K cache (f16; f32, bf16, q8_0, ...)"},
         {"--ctv", "TYPE", ARG_TEXT, &a->ctv, 0, 0, "type of the V cache (f16)"},
         {"--ubatch", "N", ARG_INT, &a->ubatch, 1, 1 << 20, "tokens of a micro-batch (2048)"},
         {"--weights", "TYPE", ARG_TEXT, &a->weights, 0, 0,
@@ -63,6 +66,7 @@ static int parse(struct trace_args *a, int argc, char **argv)
         "query block the key blocks that carry the mass, and reports how faithful that was.\n"
         "Without a budget the smallest one is looked for that keeps the next token (--k auto).",
         option, sizeof option / sizeof *option, 0, 0};
+    /* clang-format on */
     const char *word[1];
     int n_word, code = args_parse(&verb, argc, argv, word, &n_word);
     int n_prompt = (a->file != NULL) + (a->text != NULL) + (a->tokens != NULL);
@@ -97,8 +101,9 @@ static int parse_weights(const char *text, st_weights *weights)
             *weights = (st_weights)i;
             return -1;
         }
-    return text == NULL ? -1
-                        : args_complain("trace", "--weights: \"%s\" is not bf16, f32 or as-is", text);
+    return text == NULL
+               ? -1
+               : args_complain("trace", "--weights: \"%s\" is not bf16, f32 or as-is", text);
 }
 
 /* Everything that can be wrong without the model. Lists are freed by the caller. */
@@ -138,7 +143,7 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
     return -1;
 }
 
-/* ---- the prompt ---------------------------------------------------------------------------------------------- */
+/* ---- the prompt ------------------------------------------------------------------------------ */
 
 static char *grown(char *buf, size_t used, size_t size)
 {
@@ -204,7 +209,7 @@ static st_status tokens_of_text(const struct trace_args *a, const st_model *mode
     return status;
 }
 
-/* ---- the report ------------------------------------------------------------------------------------------------ */
+/* ---- the report ------------------------------------------------------------------------------ */
 
 /* A token as the user would type it, in quotes. */
 static const char *shown(const st_model *m, int32_t id, char buf[128])
@@ -212,7 +217,8 @@ static const char *shown(const st_model *m, int32_t id, char buf[128])
     char raw[49], clean[100];
     int n = st_model_piece(m, id, raw, sizeof raw - 1);
     raw[n < (int)sizeof raw - 1 ? n : (int)sizeof raw - 1] = '\0';
-    snprintf(buf, 128, "\"%s\"", strcmp(raw, "\n") == 0 ? "\\n" : out_clean(clean, sizeof clean, raw));
+    snprintf(buf, 128, "\"%s\"",
+             strcmp(raw, "\n") == 0 ? "\\n" : out_clean(clean, sizeof clean, raw));
     return buf;
 }
 
@@ -234,8 +240,8 @@ static void print_agreement(const st_model *m, const st_trace_report *r)
     out_row("", "KL %.3g nats, margin of the top token %.2f (noise floor %s: KL %.1g, margin %.2g)",
             r->next.kl, r->next.margin_a, r->floor_measured ? "measured" : "assumed", r->floor_kl,
             r->floor_margin);
-    out_row("", "last %d positions: %d of %d next tokens the same, mean KL %.3g", r->next.n_compared,
-            r->next.n_same, r->next.n_compared, r->next.kl_mean);
+    out_row("", "last %d positions: %d of %d next tokens the same, mean KL %.3g",
+            r->next.n_compared, r->next.n_same, r->next.n_compared, r->next.kl_mean);
 }
 
 static void print_certificate(const st_trace_report *r)
@@ -244,10 +250,14 @@ static void print_certificate(const st_trace_report *r)
         out_row("recall", "not certified");
         return;
     }
-    out_row("recall", "%.1f %% of the exact mass kept, 95 %% interval %.1f..%.1f (certificate: %lld rows a layer)",
+    out_row("recall",
+            "%.1f %% of the exact mass kept, 95 %% interval %.1f..%.1f (certificate: %lld rows a "
+            "layer)",
             100 * r->cert.recall_mean, 100 * r->cert.recall_ci95[0], 100 * r->cert.recall_ci95[1],
             (long long)r->cert.n_row);
-    out_row("", "5th percentile %.1f %%, worst head %.1f %% (layer %d, head %d), last row %.1f %%, output error %.1f %%",
+    out_row("",
+            "5th percentile %.1f %%, worst head %.1f %% (layer %d, head %d), last row %.1f %%, "
+            "output error %.1f %%",
             100 * r->cert.recall_p5, 100 * r->cert.recall_worst, r->cert.worst_layer,
             r->cert.worst_head, 100 * r->recall_last, 100 * r->cert.err_mean);
 }
@@ -257,31 +267,31 @@ static void print_report(const st_model *m, const st_trace_report *r, const char
     st_model_info info;
     char a[32], b[32], c[32], d[48], name[128];
     st_model_get_info(m, &info);
-    printf("%s\n", r->against == ST_AGAINST_NONE   ? "next token not compared"
-                   : !r->agree                     ? "NOT FAITHFUL: the next token changed"
+    printf("%s\n", r->against == ST_AGAINST_NONE    ? "next token not compared"
+                   : !r->agree                      ? "NOT FAITHFUL: the next token changed"
                    : r->next.top_a == r->next.top_b ? "next token kept"
-                                                   : "next token within the noise floor");
+                                                    : "next token within the noise floor");
     out_row("model", "%s (%s, %s weights)", out_clean(name, sizeof name, info.name), info.arch,
             info.weights);
     out_row("tokens", "%s", out_count(a, r->n_tok));
     if (r->n_exact_layer > 0)
-        out_row("layers x heads", "%d x %d, of which %d layers attend exactly",
-                r->n_layer, r->n_head, r->n_exact_layer);
+        out_row("layers x heads", "%d x %d, of which %d layers attend exactly", r->n_layer,
+                r->n_head, r->n_exact_layer);
     else
         out_row("layers x heads", "%d x %d", r->n_layer, r->n_head);
     snprintf(d, sizeof d, ", or fewer for a mass of %g", r->mass);
-    out_row("k", "%lld key blocks of %d tokens per query block of %d%s (select: %s%s)", (long long)r->k,
-            r->block_k, r->block_q, r->budget == ST_BUDGET_MASS ? d : "",
+    out_row("k", "%lld key blocks of %d tokens per query block of %d%s (select: %s%s)",
+            (long long)r->k, r->block_k, r->block_q, r->budget == ST_BUDGET_MASS ? d : "",
             st_select_method_name(r->select), r->scanned ? ", fell back to scan" : "");
     out_row("kept", "%s of %s causal token pairs%s", out_count(a, r->kept_pairs),
             out_count(b, r->causal_pairs), r->n_exact_layer > 0 ? " (of the other layers)" : "");
     out_row("pruned", "%.2f %% of the causal pairs", 100 * r->pruned_fraction);
     print_agreement(m, r);
     print_certificate(r);
-    out_row("seconds", "%.1f in all, %d runs: dense %.1f, search %.1f, recorded %.1f", r->seconds_total,
-            r->n_run, r->seconds_dense, r->seconds_search, r->seconds_final);
-    out_row("", "(recorded run: keys %.2f, select %.2f, attend %.2f, certify %.2f)", r->seconds_keys,
-            r->seconds_select, r->seconds_attend, r->seconds_certify);
+    out_row("seconds", "%.1f in all, %d runs: dense %.1f, search %.1f, recorded %.1f",
+            r->seconds_total, r->n_run, r->seconds_dense, r->seconds_search, r->seconds_final);
+    out_row("", "(recorded run: keys %.2f, select %.2f, attend %.2f, certify %.2f)",
+            r->seconds_keys, r->seconds_select, r->seconds_attend, r->seconds_certify);
     out_row("peak memory", "%s", out_bytes(c, r->peak_rss_bytes));
     if (out != NULL)
         out_row("trace", "%s, %s", out, out_bytes(c, r->trace_bytes));
@@ -308,8 +318,9 @@ static int failed(const struct trace_args *a, bool part_left, const st_error *er
 {
     out_failed(err);
     if (part_left)
-        fprintf(stderr, "sparsetrace: what was recorded is in %s.part; "
-                        "sparsetrace check %s.part --salvage OUT makes a trace of it\n",
+        fprintf(stderr,
+                "sparsetrace: what was recorded is in %s.part; "
+                "sparsetrace check %s.part --salvage OUT makes a trace of it\n",
                 a->out, a->out);
     return EXIT_FAILED;
 }

@@ -63,7 +63,7 @@ const char *out_count(char *buf, int64_t n)
     return buf;
 }
 
-/* ---- text ------------------------------------------------------------------------------------------------------ */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* Length of the well-formed UTF-8 sequence at s (of n bytes), 0: none. */
 static int utf8(const char *s, int64_t n)
@@ -108,11 +108,13 @@ void out_json_real(FILE *f, double x)
         fputs("null", f);
 }
 
-/* A character of len bytes (0: broken) that is not for a terminal. C1 controls (0xc2 0x80..0x9f) count. */
+/* A character of len bytes (0: broken) that is not for a terminal. C1 controls (0xc2 0x80..0x9f)
+ * count. */
 static bool steers(const char *s, int len)
 {
     unsigned char c = (unsigned char)s[0];
-    return len == 0 || c < 0x20 || c == 0x7f || (len == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0);
+    return len == 0 || c < 0x20 || c == 0x7f ||
+           (len == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0);
 }
 
 const char *out_clean(char *buf, size_t size, const char *text)
@@ -150,7 +152,7 @@ void out_snippet(FILE *f, const char *text, int64_t n, int width)
     }
 }
 
-/* ---- progress ---------------------------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupted;
 

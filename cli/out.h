@@ -28,16 +28,16 @@ void out_json_string(FILE *f, const char *text, int64_t n);
 /* A number, or null if it is not finite. */
 void out_json_real(FILE *f, double x);
 
-/* Text that came from a file, without what could steer a terminal: control characters and broken UTF-8
- * become dots. Returns buf (size > 0). */
+/* Text that came from a file, without what could steer a terminal: control characters and broken
+ * UTF-8 become dots. Returns buf (size > 0). */
 const char *out_clean(char *buf, size_t size, const char *text);
 
-/* At most `width` columns of text as one line: white space folded, control characters and broken UTF-8
- * shown as a dot. */
+/* At most `width` columns of text as one line: white space folded, control characters and broken
+ * UTF-8 shown as a dot. */
 void out_snippet(FILE *f, const char *text, int64_t n, int width);
 
-/* A bar with rate and remaining time on a terminal; nothing in a pipe or if quiet. The context is an
- * out_bar. Asks to stop once out_interrupted() is true. */
+/* A bar with rate and remaining time on a terminal; nothing in a pipe or if quiet. The context is
+ * an out_bar. Asks to stop once out_interrupted() is true. */
 typedef struct out_bar {
     bool quiet;
     char what[32];

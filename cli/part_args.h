@@ -12,11 +12,13 @@ typedef struct part_args {
     const char *layers, *heads, *rows;
 } part_args;
 
+/* clang-format off */
 #define PART_OPTIONS(p)                                                                            \
     {"--layers", "LIST", ARG_TEXT, &(p).layers, 0, 0, "only these layers, e.g. 0,5,10-14"},        \
         {"--heads", "LIST", ARG_TEXT, &(p).heads, 0, 0, "only these heads of each layer"},         \
         {"--rows", "A:B", ARG_TEXT, &(p).rows, 0, 0,                                               \
          "only what these rows (tokens) read; negative from the end, e.g. -64:"}
+/* clang-format on */
 
 /* Into part (its lists are free()d by part_args_free). -1 to go on, else an exit code. */
 int part_args_apply(const part_args *a, const char *verb, int64_t n_tok, st_trace_part *part);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * select_blocks.c — selection and block-sparse attention on your own tensors, without a model: one head of
- * 4,096 keys in which a single key, the needle, is what the last query looks for.
+ * select_blocks.c — selection and block-sparse attention on your own tensors, without a model: one
+ * head of 4,096 keys in which a single key, the needle, is what the last query looks for.
  */
 #include <math.h>
 #include <stdio.h>

@@ -33,6 +33,9 @@ FOREIGN = re.compile(r"^(ggml|gguf|llama)[\w-]*\.h$")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 PLACES = re.compile(r"(^|[^\w.-])/(work|root|tmp)/[a-z]|https?://[^ )\"]*(pypi|npmjs|deb\.debian)")
 
+CITED = re.compile(r"\b((?:docs|tools|tests|bench|examples|include|src|cli)/[\w./-]+\.(?:md|sh|py|c|h))\b")
+COLUMNS = 100
+
 problems = []
 
 
@@ -63,6 +66,19 @@ def check_includes(path, text):
             target = name.split("/")[0]
             if target != room and target not in MAY[room]:
                 problems.append(f"{path}: room {room} may not include {name}")
+
+
+def check_text(root, path, text):
+    """Line length of C, and that every file a comment or a document names is there."""
+    for n, line in enumerate(text.splitlines(), 1):
+        if PLACES.search(line):
+            problems.append(f"{path}:{n}: names a machine's path or a package registry")
+        if path.suffix in (".c", ".h") and len(line) > COLUMNS:
+            problems.append(f"{path}:{n}: {len(line)} columns, at most {COLUMNS}")
+        if path.suffix in (".c", ".h", ".md", ".sh", ".py") and path.name != "adding-a-kernel.md":
+            for cited in CITED.findall(line):
+                if not (root / cited).exists() and not (root / path.parent / cited).exists():
+                    problems.append(f"{path}:{n}: {cited} is not there")
 
 
 def tracked(root):
@@ -96,9 +112,7 @@ def main():
                 text = (root / path).read_text(encoding="utf-8")
             except UnicodeDecodeError:
                 continue
-            for n, line in enumerate(text.splitlines(), 1):
-                if PLACES.search(line):
-                    problems.append(f"{path}:{n}: names a machine's path or a package registry")
+            check_text(root, path, text)
     for p in problems:
         print(p)
     print(f"{len(problems)} problems")

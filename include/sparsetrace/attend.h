@@ -9,10 +9,11 @@
  *       J     = visible keys of row i in the kept blocks of (h, b)
  *       lse   = log(sum_{j in J} exp(s[h][i][j]) [+ exp(sinks[h])])
  *       out   = sum_{j in J} exp(s[h][i][j] - lse) v[j]
- *       mass of kept block c = mean over the rows of b of sum_{j in J, j in c} exp(s[h][i][j] - lse)
+ *       mass of kept block c = mean over the rows of b of sum_{j in J, j in c} exp(s[h][i][j] -
+ * lse)
  *
- * Two identities hold and are tested: with every visible block selected the result is exact attention;
- * with fewer it is exact attention under a mask that is -inf outside the selection.
+ * Two identities hold and are tested: with every visible block selected the result is exact
+ * attention; with fewer it is exact attention under a mask that is -inf outside the selection.
  */
 #ifndef SPARSETRACE_ATTEND_H
 #define SPARSETRACE_ATTEND_H
@@ -40,18 +41,18 @@ ST_API st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *p
 ST_API st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out,
                                  st_error *err);
 
-/* Exact attention that also tells what it read: *sel gets, for each head and query block, the at most
- * k_max blocks of most mass (ascending, mass above 0, ties to the lower block), sel->mass the mean exact
- * mass on each. For layers that are not pruned. *sel is the caller's. */
+/* Exact attention that also tells what it read: *sel gets, for each head and query block, the at
+ * most k_max blocks of most mass (ascending, mass above 0, ties to the lower block), sel->mass the
+ * mean exact mass on each. For layers that are not pruned. *sel is the caller's. */
 ST_API st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int64_t k_max,
                                           st_pool *pool, const st_attend_out *out,
                                           st_selection **sel, st_error *err);
 
 /* Exact attention of n_row rows against what the sparse run did there.
  *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q
- *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                       (may be NULL)
- *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6 (may be NULL)
- * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
+ *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                       (may be
+ * NULL) err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6 (may
+ * be NULL) `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
 ST_API st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
                             const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
                             float *err_rel, st_error *err);

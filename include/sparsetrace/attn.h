@@ -9,9 +9,9 @@
  * cap(x) = x, or softcap * tanh(x / softcap) if softcap > 0. With sinks, exp(sinks[h]) is added to
  * the softmax's denominator (learned attention sinks: mass that goes to no key).
  *
- * Positions: key j has position j; query row i has position first_query + i. Query block b holds the
- * rows whose position / bq == b, key block c the keys with j / bk == c, so blocks do not depend on how
- * a sequence was cut into calls.
+ * Positions: key j has position j; query row i has position first_query + i. Query block b holds
+ * the rows whose position / bq == b, key block c the keys with j / bk == c, so blocks do not depend
+ * on how a sequence was cut into calls.
  */
 #ifndef SPARSETRACE_ATTN_H
 #define SPARSETRACE_ATTN_H
@@ -54,9 +54,10 @@ typedef struct st_attn {
      * gives out = 0, lse = -inf. */
     const int32_t *lo, *hi; /* [n_q] */
 
-    /* Additive bias, for attention but not for choosing blocks (st_select): s += slope[h] * bias[i][j],
-     * F16 [n_q, n_k]; -inf hides a key. NULL: none. lo and hi may be given too (every key outside them
-     * must be hidden by the bias); without them every key counts as visible. slope NULL: 1 for all. */
+    /* Additive bias, for attention but not for choosing blocks (st_select): s += slope[h] *
+     * bias[i][j], F16 [n_q, n_k]; -inf hides a key. NULL: none. lo and hi may be given too (every
+     * key outside them must be hidden by the bias); without them every key counts as visible. slope
+     * NULL: 1 for all. */
     const uint16_t *bias;
     int64_t stride_bias_bytes;
     const float *slope; /* [n_head] */

@@ -4,8 +4,8 @@
  * element types, worker threads, version.
  *
  * Rules that hold for the whole library:
- *   - A public call returns `st_status`. ST_OK is 0. The last parameter is `st_error *err`; it may be
- *     NULL. On failure it is filled in; on success it is left alone.
+ *   - A public call returns `st_status`. ST_OK is 0. The last parameter is `st_error *err`; it may
+ * be NULL. On failure it is filled in; on success it is left alone.
  *   - The library never exits, never aborts on input, never prints.
  *   - Shapes are written `[n_head, n_tok, d]`, last index contiguous. Strides are bytes.
  *   - What a call creates is the caller's to free with the type's own `_free`, which accepts NULL.
@@ -36,13 +36,13 @@ extern "C" {
 
 typedef enum st_status {
     ST_OK = 0,
-    ST_ERR_ARG,       /* a parameter breaks a rule of its docstring; the message names both        */
-    ST_ERR_MEM,       /* memory could not be had; the message says how many bytes                  */
-    ST_ERR_IO,        /* the system refused; the message carries the path and the system's reason  */
-    ST_ERR_FORMAT,    /* bytes are not what their format says; `position` is the byte offset       */
-    ST_ERR_LIMIT,     /* well formed, but beyond a stated limit                                    */
-    ST_ERR_MODEL,     /* the model engine refused: unreadable model, context too long, ...         */
-    ST_ERR_CANCELLED, /* the caller asked to stop                                                  */
+    ST_ERR_ARG,    /* a parameter breaks a rule of its docstring; the message names both        */
+    ST_ERR_MEM,    /* memory could not be had; the message says how many bytes                  */
+    ST_ERR_IO,     /* the system refused; the message carries the path and the system's reason  */
+    ST_ERR_FORMAT, /* bytes are not what their format says; `position` is the byte offset       */
+    ST_ERR_LIMIT,  /* well formed, but beyond a stated limit                                    */
+    ST_ERR_MODEL,  /* the model engine refused: unreadable model, context too long, ...         */
+    ST_ERR_CANCELLED, /* the caller asked to stop */
 } st_status;
 
 /* One word for a status, e.g. "format". Never NULL. */
@@ -56,9 +56,10 @@ typedef struct st_error {
 
 /* ---- version --------------------------------------------------------------------------------- */
 
-ST_API const char *st_version(void);  /* "0.1.0" */
-ST_API const char *st_cpu_name(void); /* kernel set in use: "scalar", "avx2" or "avx512". The variable
-                                         ST_CPU lowers it (never raises it above the machine). */
+ST_API const char *st_version(void); /* "0.1.0" */
+ST_API const char *
+st_cpu_name(void); /* kernel set in use: "scalar", "avx2" or "avx512". The variable
+                      ST_CPU lowers it (never raises it above the machine). */
 
 /* ---- element types --------------------------------------------------------------------------- */
 
@@ -76,7 +77,8 @@ typedef void (*st_to_f32_fn)(const void *row, float *out, int64_t n);
 /* ---- threads --------------------------------------------------------------------------------- */
 
 /* A fixed set of worker threads. Calls that take an `st_pool *` accept NULL: the calling thread
- * does the work alone. Results never depend on the number of threads. One call at a time per pool. */
+ * does the work alone. Results never depend on the number of threads. One call at a time per pool.
+ */
 typedef struct st_pool st_pool;
 
 /* n_thread >= 1 counts the caller; 0 means one per available processor. Errors: ST_ERR_ARG

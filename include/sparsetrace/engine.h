@@ -11,7 +11,8 @@
  *   st_trace_model(model, token, n_tok, &tp, "out.trace", &report, &err);
  *
  * libllama runs the model (any architecture it loads, on the CPU); this library is its attention
- * (ggml.h). One model and one run at a time in a process: the backend's configuration is the process's.
+ * (ggml.h). One model and one run at a time in a process: the backend's configuration is the
+ * process's.
  */
 #ifndef SPARSETRACE_ENGINE_H
 #define SPARSETRACE_ENGINE_H
@@ -22,11 +23,11 @@
 extern "C" {
 #endif
 
-/* ---- progress and cancelling ----------------------------------------------------------------------------- */
+/* ---- progress and cancelling ----------------------------------------------------------------- */
 
-/* Called now and then from the calling thread: `what` is a short phrase ("dense run", "k = 16") that lives
- * during the call, done and total count tokens (total 0: unknown). Returning false asks to stop: the call ends with
- * ST_ERR_CANCELLED. */
+/* Called now and then from the calling thread: `what` is a short phrase ("dense run", "k = 16")
+ * that lives during the call, done and total count tokens (total 0: unknown). Returning false asks
+ * to stop: the call ends with ST_ERR_CANCELLED. */
 typedef bool (*st_progress_fn)(void *ctx, const char *what, int64_t done, int64_t total);
 
 typedef struct st_progress {
@@ -34,21 +35,22 @@ typedef struct st_progress {
     void *ctx;
 } st_progress;
 
-/* ---- model ------------------------------------------------------------------------------------------------- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 typedef enum st_weights {
-    ST_WEIGHTS_BF16 = 0, /* quantised weights are converted once to BF16, which ggml multiplies several
-                            times faster on a CPU; models above 4 GiB in BF16 stay as they are      */
-    ST_WEIGHTS_F32,      /* converted once to F32, for parity tests                                  */
+    ST_WEIGHTS_BF16 =
+        0,          /* quantised weights are converted once to BF16, which ggml multiplies several
+                       times faster on a CPU; models above 4 GiB in BF16 stay as they are      */
+    ST_WEIGHTS_F32, /* converted once to F32, for parity tests                                  */
     ST_WEIGHTS_AS_IS
 } st_weights;
 
 typedef struct st_model_params {
-    st_weights weights;    /* ST_WEIGHTS_BF16                                                       */
-    int n_thread;          /* 0: one per processor                                                  */
+    st_weights weights; /* ST_WEIGHTS_BF16                                                       */
+    int n_thread;       /* 0: one per processor                                                  */
     const char *cache_dir; /* NULL: $SPARSETRACE_CACHE, $XDG_CACHE_HOME/sparsetrace or
-                              ~/.cache/sparsetrace; converted weights and file hashes live there      */
-    bool verbose;          /* false. true: libllama's log goes to stderr                             */
+                              ~/.cache/sparsetrace; converted weights and file hashes live there */
+    bool verbose; /* false. true: libllama's log goes to stderr                             */
     st_progress progress;
 } st_model_params;
 
@@ -56,8 +58,8 @@ ST_API st_model_params st_model_params_default(void);
 
 typedef struct st_model st_model;
 
-/* Errors: ST_ERR_IO (cannot read), ST_ERR_FORMAT (not a GGUF file), ST_ERR_MODEL (libllama's reason),
- * ST_ERR_CANCELLED. */
+/* Errors: ST_ERR_IO (cannot read), ST_ERR_FORMAT (not a GGUF file), ST_ERR_MODEL (libllama's
+ * reason), ST_ERR_CANCELLED. */
 ST_API st_status st_model_open(const char *path, const st_model_params *p, st_model **model,
                                st_error *err);
 ST_API void st_model_free(st_model *model);
@@ -74,47 +76,52 @@ typedef struct st_model_info {
 
 ST_API void st_model_get_info(const st_model *model, st_model_info *info);
 
-/* ---- tokens -------------------------------------------------------------------------------------------------- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
-/* text [n_bytes] must be UTF-8: ST_ERR_FORMAT with the offset of the first bad byte. `special`: add the
- * model's begin-of-sequence and read special tokens written out in the text. *token is the caller's,
- * freed with st_tokens_free. */
+/* text [n_bytes] must be UTF-8: ST_ERR_FORMAT with the offset of the first bad byte. `special`: add
+ * the model's begin-of-sequence and read special tokens written out in the text. *token is the
+ * caller's, freed with st_tokens_free. */
 ST_API st_status st_model_tokenize(const st_model *model, const char *text, int64_t n_bytes,
                                    bool special, int32_t **token, int64_t *n_tok, st_error *err);
 
 /* The text as one user message in the model's own chat template, ready for the assistant's answer.
- * *chat is the caller's (st_text_free), NUL-terminated. ST_ERR_MODEL: no template, or an unknown one. */
-ST_API st_status st_model_chat(const st_model *model, const char *text, int64_t n_bytes, char **chat,
-                               int64_t *n_chat, st_error *err);
+ * *chat is the caller's (st_text_free), NUL-terminated. ST_ERR_MODEL: no template, or an unknown
+ * one. */
+ST_API st_status st_model_chat(const st_model *model, const char *text, int64_t n_bytes,
+                               char **chat, int64_t *n_chat, st_error *err);
 
-/* Token ids from a file, one a line (blank lines and '#' comments ignored); a name that ends in .gz is
- * read through gzip. ST_ERR_FORMAT with the line number for anything that is not an id of the model. */
+/* Token ids from a file, one a line (blank lines and '#' comments ignored); a name that ends in .gz
+ * is read through gzip. ST_ERR_FORMAT with the line number for anything that is not an id of the
+ * model. */
 ST_API st_status st_model_read_tokens(const st_model *model, const char *path, int32_t **token,
                                       int64_t *n_tok, st_error *err);
 
-/* The bytes of a token into buf (not NUL-terminated); returns how many it has, at most size are written. */
+/* The bytes of a token into buf (not NUL-terminated); returns how many it has, at most size are
+ * written. */
 ST_API int st_model_piece(const st_model *model, int32_t token, char *buf, int size);
 
 ST_API void st_tokens_free(int32_t *token);
 ST_API void st_text_free(char *text);
 
-/* ---- one pass -------------------------------------------------------------------------------------------------- */
+/* ---- one pass -------------------------------------------------------------------------------- */
 
-/* A token sequence with a context of its own; passes over it can be repeated with other settings. */
+/* A token sequence with a context of its own; passes over it can be repeated with other settings.
+ */
 typedef struct st_run st_run;
 
 typedef struct st_run_params {
-    int n_ubatch;           /* 0: 2048, less for sequences above 65,536 tokens (the mask's memory)      */
-    const char *type_k;     /* "f16": cache types f32, f16, bf16, q8_0, ...                          */
-    const char *type_v;     /* "f16"                                                                  */
-    int n_last;             /* 32: last positions whose predictions are kept                           */
-    bool stock_attention;   /* false. true: ggml's own attention kernel, for comparison                */
+    int n_ubatch; /* 0: 2048, less for sequences above 65,536 tokens (the mask's memory)      */
+    const char *type_k; /* "f16": cache types f32, f16, bf16, q8_0, ...                          */
+    const char *type_v; /* "f16"                                                                  */
+    int n_last; /* 32: last positions whose predictions are kept                           */
+    bool stock_attention; /* false. true: ggml's own attention kernel, for comparison */
     st_progress progress;
 } st_run_params;
 
 ST_API st_run_params st_run_params_default(void);
 
-/* token [n_tok] is copied. Errors: ST_ERR_ARG, ST_ERR_MODEL (context could not be made), ST_ERR_MEM. */
+/* token [n_tok] is copied. Errors: ST_ERR_ARG, ST_ERR_MODEL (context could not be made),
+ * ST_ERR_MEM. */
 ST_API st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok,
                                const st_run_params *p, st_run **run, st_error *err);
 ST_API void st_run_free(st_run *run);
@@ -126,12 +133,13 @@ typedef struct st_pass {
     st_ggml_stats stats;
 } st_pass;
 
-/* Runs the model over all tokens from an empty cache. `what` is for progress. ST_ERR_CANCELLED: progress
- * asked to stop (the next pass starts afresh); ST_ERR_MODEL: libllama failed, or a prediction is NaN. */
-ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink *sink, const char *what,
-                             st_pass *pass, st_error *err);
+/* Runs the model over all tokens from an empty cache. `what` is for progress. ST_ERR_CANCELLED:
+ * progress asked to stop (the next pass starts afresh); ST_ERR_MODEL: libllama failed, or a
+ * prediction is NaN. */
+ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink *sink,
+                             const char *what, st_pass *pass, st_error *err);
 
-/* ---- comparing predictions --------------------------------------------------------------------------------------- */
+/* ---- comparing predictions ------------------------------------------------------------------- */
 
 typedef struct st_agreement {
     int32_t top_a, top_b;   /* most probable next token of each, ties to the lower id */
@@ -143,21 +151,22 @@ typedef struct st_agreement {
 } st_agreement;
 
 /* a, b: logits [n_last, n_vocab]. */
-ST_API void st_compare(const float *a, const float *b, int n_last, int n_vocab, st_agreement *result);
+ST_API void st_compare(const float *a, const float *b, int n_last, int n_vocab,
+                       st_agreement *result);
 
-/* ---- tracing: the main job ------------------------------------------------------------------------------------------ */
+/* ---- tracing: the main job ------------------------------------------------------------------- */
 
 typedef enum st_budget {
-    ST_BUDGET_AUTO = 0, /* the smallest k found that keeps the next token (double, then refine)      */
-    ST_BUDGET_K,        /* select.k                                                                  */
-    ST_BUDGET_PRUNED,   /* the largest k that prunes at least `pruned` of the causal pairs           */
-    ST_BUDGET_MASS      /* select.mass, with select.k as the most                                    */
+    ST_BUDGET_AUTO = 0, /* the smallest k found that keeps the next token (double, then refine) */
+    ST_BUDGET_K, /* select.k                                                                  */
+    ST_BUDGET_PRUNED, /* the largest k that prunes at least `pruned` of the causal pairs */
+    ST_BUDGET_MASS /* select.mass, with select.k as the most                                    */
 } st_budget;
 
 typedef enum st_against {
-    ST_AGAINST_DEFAULT = 0, /* dense up to 16,384 tokens, else stable                                  */
-    ST_AGAINST_DENSE,       /* an exact run: the truth, quadratic                                      */
-    ST_AGAINST_STABLE,      /* the run with 2k: next token the same, KL below 0.05                     */
+    ST_AGAINST_DEFAULT = 0, /* dense up to 16,384 tokens, else stable */
+    ST_AGAINST_DENSE,  /* an exact run: the truth, quadratic                                      */
+    ST_AGAINST_STABLE, /* the run with 2k: next token the same, KL below 0.05                     */
     ST_AGAINST_NONE
 } st_against;
 
@@ -172,8 +181,8 @@ typedef struct st_trace_params {
     uint64_t seed;           /* 0 */
     st_trace_options record; /* what goes into the file */
     st_run_params run;
-    bool measure_floor;      /* false. true: one more run through ggml's own attention kernel: what two
-                                exact paths differ by. Else the floor is assumed from the weights.      */
+    bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
+                           exact paths differ by. Else the floor is assumed from the weights. */
 } st_trace_params;
 
 ST_API st_trace_params st_trace_params_default(void);
@@ -186,34 +195,36 @@ typedef struct st_trace_report {
     bool scanned; /* method auto fell back to scan somewhere */
     st_budget budget;
     double mass; /* ST_BUDGET_MASS: what was asked for, k is then the most; else 0 */
-    int64_t kept_pairs, causal_pairs; /* of the pruned layers, all heads; pairs the model sees there */
-    double pruned_fraction;           /* 1 - kept / causal */
-    st_against against;               /* what `next` compares with; NONE: nothing */
-    st_agreement next;                /* a = dense (or 2k), b = this run */
-    double floor_kl, floor_margin;    /* what two exact paths differ by; nats */
+    int64_t kept_pairs,
+        causal_pairs;              /* of the pruned layers, all heads; pairs the model sees there */
+    double pruned_fraction;        /* 1 - kept / causal */
+    st_against against;            /* what `next` compares with; NONE: nothing */
+    st_agreement next;             /* a = dense (or 2k), b = this run */
+    double floor_kl, floor_margin; /* what two exact paths differ by; nats */
     bool floor_measured;
     bool agree; /* same next token, or a dense margin inside the floor */
     bool has_cert;
     st_certificate cert;
     double recall_last; /* at the row that predicts the next token, mean over heads; -1: unknown */
-    bool part_left; /* a failed call left path.part, which st_trace_salvage reads */
-    int n_run;      /* passes, the dense one and the search included */
+    bool part_left;     /* a failed call left path.part, which st_trace_salvage reads */
+    int n_run;          /* passes, the dense one and the search included */
     double seconds_total, seconds_dense, seconds_search, seconds_final;
     double seconds_select, seconds_attend, seconds_certify, seconds_keys; /* of the final pass */
 } st_trace_report;
 
-/* Finds the budget, runs, compares, certifies, and writes the trace to `path` (NULL: nowhere). On failure
- * no file is left at `path` that was not there before; an interrupted recording leaves path.part if a
- * micro-batch is whole (report->part_left). Errors: those of the parts; ST_ERR_LIMIT if no budget up to
- * everything keeps the next token; ST_ERR_MODEL if none of the model's attention came through us. */
+/* Finds the budget, runs, compares, certifies, and writes the trace to `path` (NULL: nowhere). On
+ * failure no file is left at `path` that was not there before; an interrupted recording leaves
+ * path.part if a micro-batch is whole (report->part_left). Errors: those of the parts; ST_ERR_LIMIT
+ * if no budget up to everything keeps the next token; ST_ERR_MODEL if none of the model's attention
+ * came through us. */
 ST_API st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
                                 const st_trace_params *p, const char *path, st_trace_report *report,
                                 st_error *err);
 
 /* The report as one JSON object, as `sparsetrace trace --json` prints it. The text is the caller's
  * (st_text_free). */
-ST_API st_status st_trace_report_json(const st_model *model, const st_trace_report *report, char **json,
-                                      st_error *err);
+ST_API st_status st_trace_report_json(const st_model *model, const st_trace_report *report,
+                                      char **json, st_error *err);
 
 #ifdef __cplusplus
 }

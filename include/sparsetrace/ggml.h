@@ -2,28 +2,29 @@
  *
  * sparsetrace/ggml.h — our attention as a ggml backend, so that libllama runs any model through it.
  *
- * The backend is a device of type ACCEL that shares the CPU's buffers and takes GGML_OP_FLASH_ATTN_EXT
- * and nothing else: every architecture libllama knows sends its attention here, layer by layer, while
- * matrix products, norms, RoPE and the KV cache stay ggml's. Flash attention must be *enabled* in the
- * context (not "auto": libllama's auto check compares devices and would turn it off).
+ * The backend is a device of type ACCEL that shares the CPU's buffers and takes
+ * GGML_OP_FLASH_ATTN_EXT and nothing else: every architecture libllama knows sends its attention
+ * here, layer by layer, while matrix products, norms, RoPE and the KV cache stay ggml's. Flash
+ * attention must be *enabled* in the context (not "auto": libllama's auto check compares devices
+ * and would turn it off).
  *
  *   what it meets                        what it does
  *   causal rows of one sequence          selection, attention over it, certificate         (sparse)
  *   sliding window, chunked attention    exact attention, from the row on where the window shows;
  *                                        exact_below covers the rows before it              (exact)
- *   other masks, ALiBi, holes, non-causal exact attention under the mask                      (exact)
- *   soft-cap, learned sinks, GQA, d_k != d_v, several sequences and streams, single-token decoding,
- *   F32 / F16 / BF16 / Q8_0 caches and every type ggml can unpack                    handled in all
- *   a mask per head, a transposed cache, n_head not a multiple of n_kv_head,
- *   d above 2048                                                       declined: ggml's kernel runs
+ *   other masks, ALiBi, holes, non-causal exact attention under the mask (exact) soft-cap, learned
+ * sinks, GQA, d_k != d_v, several sequences and streams, single-token decoding, F32 / F16 / BF16 /
+ * Q8_0 caches and every type ggml can unpack                    handled in all a mask per head, a
+ * transposed cache, n_head not a multiple of n_kv_head, d above 2048 declined: ggml's kernel runs
  *
- * The mask is the truth about visibility. Key summaries are kept per layer and stream, follow the cache
- * as it grows or is rewound, and are rebuilt where sampled keys no longer match (edit, shift, restore).
+ * The mask is the truth about visibility. Key summaries are kept per layer and stream, follow the
+ * cache as it grows or is rewound, and are rebuilt where sampled keys no longer match (edit, shift,
+ * restore).
  *
  * One configuration serves the process; it is read for each layer. Configure between
- * llama_decode calls, not during one. The shared object libggml-sparsetrace.so has the same backend for
- * programs that load it (ggml_backend_load, or the variable GGML_BACKEND_PATH) and takes its settings
- * from the variable SPARSETRACE, e.g. SPARSETRACE="k=64 select=auto".
+ * llama_decode calls, not during one. The shared object libggml-sparsetrace.so has the same backend
+ * for programs that load it (ggml_backend_load, or the variable GGML_BACKEND_PATH) and takes its
+ * settings from the variable SPARSETRACE, e.g. SPARSETRACE="k=64 select=auto".
  */
 #ifndef SPARSETRACE_GGML_H
 #define SPARSETRACE_GGML_H
@@ -35,22 +36,23 @@ extern "C" {
 #endif
 
 typedef struct st_ggml_params {
-    bool enabled;            /* true. false: decline every operation, so that ggml's kernel runs      */
-    bool exact;              /* false. true: exact attention everywhere, nothing goes to the sink    */
-    st_select_params select; /* st_select_params_default()                                           */
+    bool enabled; /* true. false: decline every operation, so that ggml's kernel runs      */
+    bool exact;   /* false. true: exact attention everywhere, nothing goes to the sink    */
+    st_select_params select; /* st_select_params_default() */
     int64_t exact_below;     /* 0: rows that see at most this many keys are exact (a model with
-                                sliding windows: the window's length)                                */
-    int64_t n_tok;           /* 0: unknown, no row is certified. The whole sequence's length: spreads the
-                                certified rows                                                       */
-    int cert_rows;           /* 32: certified rows a layer; 0: none. Only where there is a sink       */
-    bool lse;                /* false: give the sink log-sum-exps                                    */
-    uint64_t seed;           /* 0: moves the certified rows                                          */
+                                sliding windows: the window's length)                            */
+    int64_t n_tok; /* 0: unknown, no row is certified. The whole sequence's length: spreads the
+                      certified rows                                                       */
+    int cert_rows; /* 32: certified rows a layer; 0: none. Only where there is a sink       */
+    bool lse;      /* false: give the sink log-sum-exps                                    */
+    uint64_t seed; /* 0: moves the certified rows                                          */
 } st_ggml_params;
 
 ST_API st_ggml_params st_ggml_params_default(void);
 
-/* Receives each layer's micro-batch of the sequence that starts at the first cache cell of stream 0. What
- * the chunk points to lives during the call only. A status other than ST_OK stops the graph. Called from the thread that runs the graph. */
+/* Receives each layer's micro-batch of the sequence that starts at the first cache cell of stream
+ * 0. What the chunk points to lives during the call only. A status other than ST_OK stops the
+ * graph. Called from the thread that runs the graph. */
 typedef struct st_sink {
     st_status (*chunk)(void *ctx, const st_chunk *chunk, st_error *err);
     void *ctx;
@@ -59,8 +61,8 @@ typedef struct st_sink {
 /* Sets the configuration of the process; sink NULL: none. ST_ERR_ARG as st_select_params_check. */
 ST_API st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink, st_error *err);
 
-/* Adds the backend to ggml's registry, once; contexts made later use it. Only in a program that links ggml
- * (the plug-in is registered by ggml itself). */
+/* Adds the backend to ggml's registry, once; contexts made later use it. Only in a program that
+ * links ggml (the plug-in is registered by ggml itself). */
 ST_API void st_ggml_register(void);
 
 /* The registry entry, a `ggml_backend_reg_t`. */

@@ -75,20 +75,21 @@ ST_API st_status st_select_params_check(const st_select_params *p, st_error *err
  * that makes sense. */
 ST_API int64_t st_select_min_k(const st_select_params *p);
 
-/* ---- token pairs and budgets ------------------------------------------------------------------ */
+/* ---- token pairs and budgets ----------------------------------------------------------------- */
 
-/* Causal token pairs of n_q rows that end a sequence of first_query + n_q tokens, diagonal included:
- * the denominator of every pruned share. */
+/* Causal token pairs of n_q rows that end a sequence of first_query + n_q tokens, diagonal
+ * included: the denominator of every pruned share. */
 ST_API int64_t st_causal_pairs(int64_t first_query, int64_t n_q);
 
-/* Largest k whose pruned share of the causal pairs of one head, rows first_query..first_query + n_q - 1,
- * is at least `pruned` (0 <= pruned < 1), from the geometry alone; rows that see at most exact_below keys
- * keep them all. ST_ERR_LIMIT if even st_select_min_k keeps more; the message gives the largest share
- * that can be had. */
+/* Largest k whose pruned share of the causal pairs of one head, rows first_query..first_query + n_q
+ * - 1, is at least `pruned` (0 <= pruned < 1), from the geometry alone; rows that see at most
+ * exact_below keys keep them all. ST_ERR_LIMIT if even st_select_min_k keeps more; the message
+ * gives the largest share that can be had. */
 ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query, int64_t n_q,
-                                        int64_t exact_below, double pruned, int64_t *k, st_error *err);
+                                        int64_t exact_below, double pruned, int64_t *k,
+                                        st_error *err);
 
-/* ---- the summary of the keys -------------------------------------------------------------------- */
+/* ---- the summary of the keys ----------------------------------------------------------------- */
 
 /* What the descents look at instead of the keys: per KV head an int8 copy of every key and a dyadic
  * pyramid of nodes (mean, variance, channel bounds, one exemplar key). Grows with the cache, O(T d)
@@ -98,15 +99,15 @@ typedef struct st_keys st_keys;
 ST_API st_status st_keys_create(int n_kv_head, int d_k, int bk, st_keys **keys, st_error *err);
 ST_API void st_keys_free(st_keys *keys);
 
-/* Takes in the keys [st_keys_count(keys), a->n_k) and the query rows of `a`. The exemplars are chosen
- * in the channels that queries read: weights = running mean of q^2 over the rows at or before the
- * block's end (or, for blocks before the first row ever seen, over that call's rows).
+/* Takes in the keys [st_keys_count(keys), a->n_k) and the query rows of `a`. The exemplars are
+ * chosen in the channels that queries read: weights = running mean of q^2 over the rows at or
+ * before the block's end (or, for blocks before the first row ever seen, over that call's rows).
  * Errors: ST_ERR_ARG (shape differs from create, or fewer keys than already taken in), ST_ERR_MEM;
  * after ST_ERR_MEM the summary is empty. */
 ST_API st_status st_keys_append(st_keys *keys, const st_attn *a, st_pool *pool, st_error *err);
 
-/* Forgets keys from n_tok on (cache rewound). Where that cuts a whole block, the summary is rebuilt from
- * the cache at the next append, with the exemplar weights seen so far; 0 forgets those too. */
+/* Forgets keys from n_tok on (cache rewound). Where that cuts a whole block, the summary is rebuilt
+ * from the cache at the next append, with the exemplar weights seen so far; 0 forgets those too. */
 ST_API void st_keys_truncate(st_keys *keys, int64_t n_tok);
 
 ST_API int64_t st_keys_count(const st_keys *keys);
@@ -116,7 +117,7 @@ ST_API size_t st_keys_bytes(const st_keys *keys);
  * (cache edited, shifted or replaced). Costs O(n_sample d). */
 ST_API bool st_keys_match(const st_keys *keys, const st_attn *a, int n_sample, uint64_t seed);
 
-/* ---- selecting -------------------------------------------------------------------------------- */
+/* ---- selecting ------------------------------------------------------------------------------- */
 
 typedef struct st_selection {
     int n_head;
@@ -130,12 +131,12 @@ typedef struct st_selection {
     bool scanned;      /* method auto fell back to scan                                      */
 } st_selection;
 
-/* Selects for every head and query block of `a`. `keys` must have taken in all of a's keys and rows;
- * NULL builds a temporary one. On success *sel is the caller's (st_selection_free). Any n_q, n_k >= 1,
- * any block sizes; blocks at the ends may be partial. Errors: ST_ERR_ARG, ST_ERR_MEM.
- * A bias is ignored by method window and refused by the others. */
-ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys, st_pool *pool,
-                           st_selection **sel, st_error *err);
+/* Selects for every head and query block of `a`. `keys` must have taken in all of a's keys and
+ * rows; NULL builds a temporary one. On success *sel is the caller's (st_selection_free). Any n_q,
+ * n_k >= 1, any block sizes; blocks at the ends may be partial. Errors: ST_ERR_ARG, ST_ERR_MEM. A
+ * bias is ignored by method window and refused by the others. */
+ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys,
+                           st_pool *pool, st_selection **sel, st_error *err);
 
 /* Every visible key block: attention over it is exact attention. */
 ST_API st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st_error *err);

@@ -41,8 +41,8 @@ typedef struct st_chunk {
     const int64_t *cert_rows; /* [n_cert] ascending positions in the sequence */
     const float *cert_recall; /* [n_head, n_cert] exact mass of the kept blocks */
     const float *cert_err;    /* [n_head, n_cert] relative output error */
-    const float *last_recall;   /* [n_head] the same for the sequence's last row, which no draw may  */
-    const float *last_err;      /* miss; both NULL if it is not among these rows                     */
+    const float *last_recall; /* [n_head] the same for the sequence's last row, which no draw may */
+    const float *last_err; /* miss; both NULL if it is not among these rows                     */
 } st_chunk;
 
 /* ---- certificate ----------------------------------------------------------------------------- */
@@ -211,7 +211,8 @@ ST_API const char *st_trace_text(const st_trace *trace, int64_t begin, int64_t e
 /* A metadata JSON document by key, or NULL if there is none or it does not parse. */
 ST_API const char *st_trace_json(const st_trace *trace, const char *key);
 /* One string, number or truth value of such a document as text, by JSON pointer ("/model/name");
- * empty if it is not there. Written to buf (at most size >= 1 bytes with the NUL), which is returned. */
+ * empty if it is not there. Written to buf (at most size >= 1 bytes with the NUL), which is
+ * returned. */
 ST_API const char *st_trace_value(const st_trace *trace, const char *key, const char *pointer,
                                   char *buf, size_t size);
 

@@ -2,9 +2,9 @@
  *
  * attend.c — sparse and exact attention as loops over tiles.
  *
- * Sparse: a task is one head's query block; its rows share a selection and go through in tiles of 32.
- * Exact: a task is a tile of 32 (row, head) pairs of one KV head, rows outermost, so that grouped heads
- * share the keys they read and a single decoded row still fills the lanes.
+ * Sparse: a task is one head's query block; its rows share a selection and go through in tiles
+ * of 32. Exact: a task is a tile of 32 (row, head) pairs of one KV head, rows outermost, so that
+ * grouped heads share the keys they read and a single decoded row still fills the lanes.
  */
 #include "attend/job.h"
 #include "base/attn_rows.h"
@@ -22,8 +22,8 @@ static void store(const struct attend *x, const sti_tile_work *w, const sti_tile
     const st_attend_out *out = x->out;
     for (int r = 0; r < tile->n; r++) {
         if (out->out != NULL)
-            sti_tile_output(w, r, out->out + tile->row[r] * out->stride_tok +
-                                      tile->head[r] * out->stride_head);
+            sti_tile_output(
+                w, r, out->out + tile->row[r] * out->stride_tok + tile->head[r] * out->stride_head);
         if (out->lse != NULL)
             out->lse[tile->head[r] * x->job.a->n_q + tile->row[r]] = sti_tile_lse(w, r);
     }
@@ -44,7 +44,7 @@ static st_status finish(struct attend *x, bool ok, st_error *err)
     return ST_OK;
 }
 
-/* ---- sparse ---------------------------------------------------------------------------------------------------- */
+/* ---- sparse ---------------------------------------------------------------------------------- */
 
 static void sparse_task(void *ctx, int64_t task, int thread)
 {
@@ -95,7 +95,7 @@ st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
     return finish(&x, ok, err);
 }
 
-/* ---- exact ------------------------------------------------------------------------------------------------------ */
+/* ---- exact ----------------------------------------------------------------------------------- */
 
 /* Tile number t of KV head kv: (row, head of the group) pairs, rows outermost. */
 static sti_tile exact_tile(const st_attn *a, int kv, int64_t t)
@@ -110,7 +110,8 @@ static sti_tile exact_tile(const st_attn *a, int kv, int64_t t)
     return tile;
 }
 
-/* Late tiles come first: they see the most keys, and a big task at the end would leave threads idle. */
+/* Late tiles come first: they see the most keys, and a big task at the end would leave threads
+ * idle. */
 static void exact_task(void *ctx, int64_t task, int thread)
 {
     struct attend *x = ctx;

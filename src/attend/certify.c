@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * certify.c — exact attention of a few rows beside what the sparse run gave for them. A task is one row
- * with a batch of the heads that share a KV head.
+ * certify.c — exact attention of a few rows beside what the sparse run gave for them. A task is one
+ * row with a batch of the heads that share a KV head.
  */
 #include <math.h>
 
@@ -45,7 +45,8 @@ static float relative_error(const float *x, const float *exact, int d)
     }
     if (diff == 0.0)
         return 0.0f;
-    return norm * 1e12 < diff ? 1e6f : (float)sqrt(diff / norm); /* finite, whatever the exact norm */
+    return norm * 1e12 < diff ? 1e6f
+                              : (float)sqrt(diff / norm); /* finite, whatever the exact norm */
 }
 
 static void certify_task(void *ctx, int64_t task, int thread)
@@ -69,7 +70,8 @@ static void certify_task(void *ctx, int64_t task, int thread)
     }
     for (int r = 0; r < tile.n; r++) {
         int h = tile.head[r];
-        const float *got = c->sparse->out + row * c->sparse->stride_tok + h * c->sparse->stride_head;
+        const float *got =
+            c->sparse->out + row * c->sparse->stride_tok + h * c->sparse->stride_head;
         if (c->recall != NULL)
             c->recall[h * c->n_row + i] =
                 kept_share(t, n_seg, c->sel, h, (a->first_query + row) / c->sel->bq, r);
@@ -81,8 +83,8 @@ static void certify_task(void *ctx, int64_t task, int thread)
 }
 
 st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
-                     const int64_t *rows, int64_t n_row, st_pool *pool, float *recall, float *err_rel,
-                     st_error *err)
+                     const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
+                     float *err_rel, st_error *err)
 {
     struct certify c = {.sel = sel, .sparse = sparse, .rows = rows, .n_row = n_row};
     bool ok;
@@ -97,7 +99,8 @@ st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_
     if (a->bias != NULL)
         return sti_fail(err, ST_ERR_ARG, -1, "bias is given: nothing was selected there");
     if (err_rel != NULL && (a->v.data == NULL || sparse->out == NULL))
-        return sti_fail(err, ST_ERR_ARG, -1, "err_rel is wanted, but v or the sparse output is NULL");
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "err_rel is wanted, but v or the sparse output is NULL");
     c.n_batch = (int)sti_ceil_div(a->n_head / a->n_kv_head, STI_TILE_ROWS);
     c.out_buf = sti_alloc((size_t)st_pool_size(pool) * (size_t)a->d_v * sizeof *c.out_buf);
     ok = sti_job_begin(&c.job, a, pool) && c.out_buf != NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * heaviest.c — exact attention that records the heaviest key blocks of each head and query block: what a
- * layer that is not pruned (short window, odd mask) leaves in the trace.
+ * heaviest.c — exact attention that records the heaviest key blocks of each head and query block:
+ * what a layer that is not pruned (short window, odd mask) leaves in the trace.
  */
 #include <stdlib.h>
 
@@ -78,7 +78,8 @@ st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int64_t k_m
     STI_TRY(st_select_all(a, bq, bk, &all, err));
     bytes = (size_t)all->indptr[all->n_head * all->nbq] * sizeof *all->mass;
     with_mass.mass = all->mass = sti_alloc(bytes);
-    status = all->mass == NULL ? sti_fail_mem(err, bytes) : st_attend(a, all, pool, &with_mass, err);
+    status =
+        all->mass == NULL ? sti_fail_mem(err, bytes) : st_attend(a, all, pool, &with_mass, err);
     if (status == ST_OK && !shorten(all, k_max))
         status = sti_fail_mem(err, (size_t)all->nbk * sizeof(struct item));
     if (status != ST_OK) {

@@ -40,7 +40,8 @@ static int64_t add_pieces(sti_segment *seg, int64_t n, int64_t key, int64_t end,
     return n;
 }
 
-int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n, int bk)
+int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n,
+                           int bk)
 {
     int64_t n_seg = 0, pieces = sti_ceil_div(bk, STI_CHUNK_KEYS);
     if (!sti_grow((void **)&t->seg, &t->cap_seg, n * pieces, sizeof *t->seg))
@@ -52,7 +53,8 @@ int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *b
     return n_seg;
 }
 
-int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile, int64_t align)
+int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile,
+                             int64_t align)
 {
     int64_t lo = INT64_MAX, hi = 0, n_seg = 0, pieces = sti_ceil_div(align, STI_CHUNK_KEYS);
     for (int r = 0; r < tile->n; r++) {
@@ -65,7 +67,8 @@ int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile
     if (hi == 0)
         return 0;
     lo = lo / align * align;
-    if (!sti_grow((void **)&t->seg, &t->cap_seg, sti_ceil_div(hi - lo, align) * pieces, sizeof *t->seg))
+    if (!sti_grow((void **)&t->seg, &t->cap_seg, sti_ceil_div(hi - lo, align) * pieces,
+                  sizeof *t->seg))
         return -1;
     for (; lo < hi; lo += align)
         n_seg = add_pieces(t->seg, n_seg, lo, sti_min(lo + align, hi), lo / align);
@@ -82,10 +85,10 @@ st_status sti_check_selection(const st_attn *a, const st_selection *sel, st_erro
         for (int64_t i = sel->indptr[t]; i < sel->indptr[t + 1]; i++)
             if (sel->indices[i] < 0 || (int64_t)sel->indices[i] * sel->bk >= a->n_k ||
                 (i > sel->indptr[t] && sel->indices[i] <= sel->indices[i - 1]))
-                return sti_fail(err, ST_ERR_ARG, i,
-                                "index %lld of the selection is %d: must rise within its row and lie "
-                                "below %lld",
-                                (long long)i, sel->indices[i],
-                                (long long)sti_ceil_div(a->n_k, sel->bk));
+                return sti_fail(
+                    err, ST_ERR_ARG, i,
+                    "index %lld of the selection is %d: must rise within its row and lie "
+                    "below %lld",
+                    (long long)i, sel->indices[i], (long long)sti_ceil_div(a->n_k, sel->bk));
     return ST_OK;
 }

@@ -20,18 +20,21 @@ typedef struct sti_job {
     sti_job_thread *thread; /* [n_thread] */
 } sti_job;
 
-/* False: out of memory. Either way sti_job_end frees it; that gives `ok`, or false if a thread failed. */
+/* False: out of memory. Either way sti_job_end frees it; that gives `ok`, or false if a thread
+ * failed. */
 bool sti_job_begin(sti_job *j, const st_attn *a, const st_pool *pool);
 bool sti_job_end(sti_job *j, bool ok);
 
 /* ST_OK if the selection fits the problem: shapes, and blocks that rise and exist. */
 st_status sti_check_selection(const st_attn *a, const st_selection *sel, st_error *err);
 
-/* Every key that some row of the tile sees, cut at multiples of `align` (item = key / align) into the
- * thread's seg. Returns how many; -1: out of memory. */
-int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile, int64_t align);
+/* Every key that some row of the tile sees, cut at multiples of `align` (item = key / align) into
+ * the thread's seg. Returns how many; -1: out of memory. */
+int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile,
+                             int64_t align);
 
 /* The keys of blocks block[0..n) of bk keys (item = index into block). */
-int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n, int bk);
+int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n,
+                           int bk);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * tile.c — the online softmax over chunks of keys (docs/kernels.md). Rows sit in the lanes, so maxima and
- * sums never cross lanes; K and V are unpacked chunk by chunk and used for all rows of the tile.
+ * tile.c — the online softmax over chunks of keys (docs/kernels.md). Rows sit in the lanes, so
+ * maxima and sums never cross lanes; K and V are unpacked chunk by chunk and used for all rows of
+ * the tile.
  */
 #include <math.h>
 
@@ -48,7 +49,7 @@ void sti_tile_work_free(sti_tile_work *w)
     sti_free(w);
 }
 
-/* ---- the kernels for the tile's width ------------------------------------------------------------------- */
+/* ---- the kernels for the tile's width -------------------------------------------------------- */
 
 static void run_qk(sti_tile_work *w, float *s, const float *k, int64_t n, int64_t ld)
 {
@@ -70,9 +71,9 @@ static void run_expsum(const sti_tile_work *w, float *s, float *sum, const float
     (w->R == 16 ? t->expsum_f32_r16 : t->expsum_f32_r32)(s, sum, max, n);
 }
 
-/* Exponentials of n scored keys; their sums are added to sum and to the rows' sums, SUM_KEYS at a time: so
- * these do not depend on how keys were cut into segments, and everything kept equals exact attention to
- * the bit. */
+/* Exponentials of n scored keys; their sums are added to sum and to the rows' sums, SUM_KEYS at a
+ * time: so these do not depend on how keys were cut into segments, and everything kept equals exact
+ * attention to the bit. */
 static void run_sums(sti_tile_work *w, float *s, float *sum, int64_t n)
 {
     for (int64_t i = 0; i < n; i += SUM_KEYS) {
@@ -91,7 +92,7 @@ static void run_pv(sti_tile_work *w, const float *p, const float *v, int64_t n, 
     (w->R == 16 ? t->pv_f32_r16 : t->pv_f32_r32)(w->out, p, v, n, w->a->d_v, ld);
 }
 
-/* ---- one tile ------------------------------------------------------------------------------------------------ */
+/* ---- one tile -------------------------------------------------------------------------------- */
 
 static void load_rows(sti_tile_work *w, const sti_tile *tile)
 {
@@ -150,8 +151,8 @@ static void add_bias(const sti_tile_work *w, const sti_tile *tile, float *s, int
 static void segment_scores(sti_tile_work *w, const sti_tile *tile, float *s, const sti_segment *seg)
 {
     int64_t n = seg->end - seg->key, ld;
-    const float *k = sti_read_rows(w->k_buf, &w->a->k, sti_kv_head(w->a, tile->head[0]), seg->key, n,
-                                   w->a->d_k, &ld);
+    const float *k = sti_read_rows(w->k_buf, &w->a->k, sti_kv_head(w->a, tile->head[0]), seg->key,
+                                   n, w->a->d_k, &ld);
     run_qk(w, s, k, n, ld);
     if (w->a->bias != NULL)
         add_bias(w, tile, s, seg->key, n);
@@ -180,8 +181,8 @@ static void segment_values(sti_tile_work *w, const sti_tile *tile, const float *
                            const sti_segment *seg)
 {
     int64_t n = seg->end - seg->key, ld;
-    const float *v = sti_read_rows(w->v_buf, &w->a->v, sti_kv_head(w->a, tile->head[0]), seg->key, n,
-                                   w->a->d_v, &ld);
+    const float *v = sti_read_rows(w->v_buf, &w->a->v, sti_kv_head(w->a, tile->head[0]), seg->key,
+                                   n, w->a->d_v, &ld);
     run_pv(w, p, v, n, ld);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tile.h — attention of up to 32 query rows of one KV head over a list of key ranges: the inner loop that
- * sparse attention, exact attention and the certificate share.
+ * tile.h — attention of up to 32 query rows of one KV head over a list of key ranges: the inner
+ * loop that sparse attention, exact attention and the certificate share.
  */
 #ifndef STI_TILE_H
 #define STI_TILE_H
@@ -18,8 +18,8 @@ typedef struct sti_tile {
     int64_t row[STI_TILE_ROWS];
 } sti_tile;
 
-/* Scratch of one thread, and the results of the last sti_tile_run. R is 16 for tiles of up to 16 rows,
- * else 32; arrays marked [.., R] have the rows in their lanes. */
+/* Scratch of one thread, and the results of the last sti_tile_run. R is 16 for tiles of up to 16
+ * rows, else 32; arrays marked [.., R] have the rows in their lanes. */
 typedef struct sti_tile_work {
     const st_attn *a;
     int R;
@@ -30,8 +30,8 @@ typedef struct sti_tile_work {
     float *s;               /* [STI_CHUNK_KEYS, R] */
     float *k_buf, *v_buf, *row_buf;
     float max[STI_TILE_ROWS], sum[STI_TILE_ROWS]; /* of the softmax, per row */
-    /* per segment, if wanted: its sum relative to the maximum of its chunk, and the chunk's factor that
-       makes a share of it (during the run: the maximum itself) */
+    /* per segment, if wanted: its sum relative to the maximum of its chunk, and the chunk's factor
+       that makes a share of it (during the run: the maximum itself) */
     float *seg_sum;      /* [n_seg, R] */
     float *chunk_factor; /* [n_chunk, R] */
     int32_t *seg_chunk;
@@ -41,14 +41,15 @@ typedef struct sti_tile_work {
 sti_tile_work *sti_tile_work_new(const st_attn *a);
 void sti_tile_work_free(sti_tile_work *w);
 
-/* Keys [key, end), at most STI_CHUNK_KEYS of them; `item` is for the caller (which block they are of). */
+/* Keys [key, end), at most STI_CHUNK_KEYS of them; `item` is for the caller (which block they are
+ * of). */
 typedef struct sti_segment {
     int64_t key, end;
     int64_t item;
 } sti_segment;
 
-/* Attends the tile to the segments in order. `values`: also accumulate the output; `shares`: also keep
- * each segment's sum. False: out of memory. */
+/* Attends the tile to the segments in order. `values`: also accumulate the output; `shares`: also
+ * keep each segment's sum. False: out of memory. */
 bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t n_seg,
                   bool values, bool shares);
 

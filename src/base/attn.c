@@ -13,23 +13,23 @@
 st_rows st_rows_contiguous(const void *data, st_dtype dtype, int64_t n_tok, int64_t d)
 {
     int64_t row = (int64_t)sti_dtype_bytes(dtype, d);
-    return (st_rows){.data = data,
-                     .dtype = dtype,
-                     .stride_head_bytes = row * n_tok,
-                     .stride_tok_bytes = row};
+    return (st_rows){
+        .data = data, .dtype = dtype, .stride_head_bytes = row * n_tok, .stride_tok_bytes = row};
 }
 
 static st_status check_rows(const st_rows *x, const char *name, int d, st_error *err)
 {
     if ((unsigned)x->dtype > ST_DTYPE_OTHER)
-        return sti_fail(err, ST_ERR_ARG, -1, "%s.dtype is %d, not an st_dtype", name, (int)x->dtype);
+        return sti_fail(err, ST_ERR_ARG, -1, "%s.dtype is %d, not an st_dtype", name,
+                        (int)x->dtype);
     if (x->dtype == ST_DTYPE_OTHER && x->to_f32 == NULL)
         return sti_fail(err, ST_ERR_ARG, -1, "%s.dtype is ST_DTYPE_OTHER but to_f32 is NULL", name);
     if (x->dtype == ST_DTYPE_Q8_0 && d % 32 != 0)
-        return sti_fail(err, ST_ERR_ARG, -1, "%s is Q8_0, so d must be a multiple of 32, not %d", name,
-                        d);
+        return sti_fail(err, ST_ERR_ARG, -1, "%s is Q8_0, so d must be a multiple of 32, not %d",
+                        name, d);
     if (x->dtype == ST_DTYPE_F32 && (x->stride_tok_bytes % 4 != 0 || x->stride_head_bytes % 4 != 0))
-        return sti_fail(err, ST_ERR_ARG, -1, "%s is F32, so its strides must be multiples of 4", name);
+        return sti_fail(err, ST_ERR_ARG, -1, "%s is F32, so its strides must be multiples of 4",
+                        name);
     return ST_OK;
 }
 
@@ -48,7 +48,8 @@ static st_status check_shape(const st_attn *a, st_error *err)
         return sti_fail(err, ST_ERR_ARG, -1, "first_query is %lld, must be 0..%lld",
                         (long long)a->first_query, (long long)(TOK_MAX - a->n_q));
     if (!isfinite(a->scale) || !(a->softcap >= 0.0f) || !isfinite(a->softcap))
-        return sti_fail(err, ST_ERR_ARG, -1, "scale is %g and softcap %g, must be finite, softcap >= 0",
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "scale is %g and softcap %g, must be finite, softcap >= 0",
                         (double)a->scale, (double)a->softcap);
     return ST_OK;
 }

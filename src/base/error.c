@@ -14,7 +14,7 @@
 
 const char *st_status_name(st_status status)
 {
-    static const char *const name[] = {"ok",    "argument", "memory", "io",
+    static const char *const name[] = {"ok",     "argument", "memory", "io",
                                        "format", "limit",    "model",  "cancelled"};
     if ((unsigned)status >= sizeof name / sizeof *name)
         return "unknown";

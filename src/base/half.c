@@ -35,15 +35,11 @@ uint16_t sti_f32_f16(float f)
 size_t sti_dtype_bytes(st_dtype dtype, int64_t n)
 {
     switch (dtype) {
-    case ST_DTYPE_F32:
-        return (size_t)n * 4;
+    case ST_DTYPE_F32: return (size_t)n * 4;
     case ST_DTYPE_F16:
-    case ST_DTYPE_BF16:
-        return (size_t)n * 2;
-    case ST_DTYPE_Q8_0:
-        return (size_t)(n / 32) * 34;
-    case ST_DTYPE_OTHER:
-        break;
+    case ST_DTYPE_BF16: return (size_t)n * 2;
+    case ST_DTYPE_Q8_0: return (size_t)(n / 32) * 34;
+    case ST_DTYPE_OTHER: break;
     }
     return 0;
 }

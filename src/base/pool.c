@@ -3,8 +3,8 @@
  * pool.c — worker threads and the one parallel loop of the library.
  *
  * Workers sleep between loops (no spinning: another library's threads share the cores). Tasks are
- * handed out one by one from an atomic counter, so uneven tasks balance themselves. A task must write
- * only what belongs to it: then results do not depend on who ran it.
+ * handed out one by one from an atomic counter, so uneven tasks balance themselves. A task must
+ * write only what belongs to it: then results do not depend on who ran it.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * util.h — small things every room uses: raising errors, aligned memory, half floats, integer maths.
+ * util.h — small things every room uses: raising errors, aligned memory, half floats, integer
+ * maths.
  */
 #ifndef STI_UTIL_H
 #define STI_UTIL_H
@@ -10,7 +11,7 @@
 
 #include "sparsetrace/base.h"
 
-/* ---- errors: `return sti_fail(err, ST_ERR_ARG, -1, "k is %d ...", k);` ----------------------------- */
+/* ---- errors: `return sti_fail(err, ST_ERR_ARG, -1, "k is %d ...", k);` ----------------------- */
 
 st_status sti_fail(st_error *err, st_status status, int64_t position, const char *fmt, ...)
     ST_PRINTF(4, 5);
@@ -26,7 +27,7 @@ st_status sti_fail_io(st_error *err, const char *what, const char *path);
             return sti_try_;                                                                       \
     } while (0)
 
-/* ---- memory: 64-byte aligned, freed with sti_free -------------------------------------------------- */
+/* ---- memory: 64-byte aligned, freed with sti_free -------------------------------------------- */
 
 void *sti_alloc(size_t bytes);  /* NULL on failure; bytes 0 gives a valid pointer */
 void *sti_calloc(size_t bytes); /* zeroed */
@@ -35,7 +36,7 @@ void sti_free(void *p);         /* NULL is fine */
  * False on failure, with *p and *cap as they were. */
 bool sti_grow(void **p, int64_t *cap, int64_t need, size_t elem_bytes);
 
-/* ---- integers --------------------------------------------------------------------------------------- */
+/* ---- integers -------------------------------------------------------------------------------- */
 
 static inline int64_t sti_min(int64_t a, int64_t b)
 {
@@ -66,7 +67,7 @@ static inline uint64_t sti_mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* ---- half floats -------------------------------------------------------------------------------------- */
+/* ---- half floats ----------------------------------------------------------------------------- */
 
 static inline float sti_bits_f32(uint32_t b)
 {
@@ -87,12 +88,12 @@ static inline float sti_bf16_f32(uint16_t h)
 float sti_f16_f32(uint16_t h);
 uint16_t sti_f32_f16(float f); /* round to nearest even */
 
-/* ---- element types --------------------------------------------------------------------------------------- */
+/* ---- element types --------------------------------------------------------------------------- */
 
 /* Bytes of n consecutive elements; 0 for ST_DTYPE_OTHER (unknown here). */
 size_t sti_dtype_bytes(st_dtype dtype, int64_t n);
 
-/* ---- parallel loop: fn(ctx, task, thread) for task 0..n_task-1, thread 0..st_pool_size(pool)-1 ------- */
+/* ---- parallel loop: fn(ctx, task, thread) for task 0..n_task-1, thread 0..st_pool_size(pool)-1 */
 
 /* Processors that this process may run on, >= 1. */
 int sti_n_processor(void);

@@ -2,11 +2,11 @@
  *
  * budget.c — how many key blocks to keep.
  *
- * "auto" against a dense run: double the searched budget (from 1: with nothing searched only sink and
- * window are left) until the next token is kept, then halve the gap
- * a few times downwards. Agreement is not monotone in k, so the result is "the smallest found", and the
- * recorded run is itself the check of it. Against stability: the smallest k of a doubling ladder whose next
- * token and distribution the run with 2k confirms.
+ * "auto" against a dense run: double the searched budget (from 1: with nothing searched only sink
+ * and window are left) until the next token is kept, then halve the gap a few times downwards.
+ * Agreement is not monotone in k, so the result is "the smallest found", and the recorded run is
+ * itself the check of it. Against stability: the smallest k of a doubling ladder whose next token
+ * and distribution the run with 2k confirms.
  */
 #include <stdio.h>
 
@@ -84,16 +84,16 @@ static st_status search_stable(sti_tracer *t, st_error *err)
     return ST_OK;
 }
 
-/* A fixed budget's reference is the run with twice as much, and where a mass is asked for half as much
- * missing. */
+/* A fixed budget's reference is the run with twice as much, and where a mass is asked for half as
+ * much missing. */
 static st_status stable_reference(sti_tracer *t, st_error *err)
 {
     st_ggml_params own = t->ggml;
     st_pass pass;
     if (own.select.mass > 0.0f)
         t->ggml.select.mass = 0.5f * (1.0f + own.select.mass);
-    STI_TRY(sti_tracer_pass(t, sti_min(2 * own.select.k, full_budget(t)), NULL, "run with 2k", &pass,
-                            err));
+    STI_TRY(sti_tracer_pass(t, sti_min(2 * own.select.k, full_budget(t)), NULL, "run with 2k",
+                            &pass, err));
     t->ggml = own;
     return sti_tracer_keep(t, &pass, err);
 }
@@ -109,12 +109,9 @@ st_status sti_find_budget(sti_tracer *t, st_error *err)
             return sti_fail(err, ST_ERR_ARG, -1,
                             "the budget auto needs something to agree with: dense or stable");
         return against == ST_AGAINST_DENSE ? search_dense(t, err) : search_stable(t, err);
-    case ST_BUDGET_PRUNED:
-        break; /* the geometry has given it already */
+    case ST_BUDGET_PRUNED: break; /* the geometry has given it already */
     case ST_BUDGET_K:
-    case ST_BUDGET_MASS:
-        t->ggml.select.k = p->select.k;
-        break;
+    case ST_BUDGET_MASS: t->ggml.select.k = p->select.k; break;
     }
     return against == ST_AGAINST_STABLE ? stable_reference(t, err) : ST_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * llama_log.c — libllama explains its failures only in its log: keep the first error line (the cause; those
- * after it say what failed in turn) for our own messages, and print nothing unless asked.
+ * llama_log.c — libllama explains its failures only in its log: keep the first error line (the
+ * cause; those after it say what failed in turn) for our own messages, and print nothing unless
+ * asked.
  */
 #include <pthread.h>
 #include <stdio.h>

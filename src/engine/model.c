@@ -69,8 +69,8 @@ static st_status load(st_model *m, const char *path, const st_model_params *p, s
                         sti_llama_error("no reason given"));
     if (!llama_model_has_decoder(m->llama) || llama_model_has_encoder(m->llama) ||
         llama_model_is_recurrent(m->llama))
-        return sti_fail(err, ST_ERR_MODEL, -1, "%s is not a decoder with attention: nothing to trace",
-                        path);
+        return sti_fail(err, ST_ERR_MODEL, -1,
+                        "%s is not a decoder with attention: nothing to trace", path);
     m->vocab = llama_model_get_vocab(m->llama);
     fill_info(m, path);
     return ST_OK;

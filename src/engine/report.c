@@ -117,7 +117,8 @@ static char *finish(Doc *d)
     return own;
 }
 
-st_status st_trace_report_json(const st_model *m, const st_trace_report *r, char **json, st_error *err)
+st_status st_trace_report_json(const st_model *m, const st_trace_report *r, char **json,
+                               st_error *err)
 {
     Doc *d = yyjson_mut_doc_new(NULL);
     Val *root = yyjson_mut_obj(d);
@@ -182,8 +183,8 @@ static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t k)
     yyjson_mut_obj_add_int(d, o, "rerank", p->select.rerank);
 }
 
-char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok, const st_trace_params *p,
-                      int64_t k)
+char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,
+                      const st_trace_params *p, int64_t k)
 {
     Doc *d = yyjson_mut_doc_new(NULL);
     Val *root = yyjson_mut_obj(d);

@@ -9,8 +9,8 @@
 #include "base/util.h"
 #include "engine/engine_int.h"
 
-/* The mask has n_ubatch x n_ctx F16 values: the one thing in libllama that is not linear in the sequence.
- * Above this length shorter micro-batches keep it small. */
+/* The mask has n_ubatch x n_ctx F16 values: the one thing in libllama that is not linear in the
+ * sequence. Above this length shorter micro-batches keep it small. */
 #define LONG_TOK 65536
 
 struct st_run {
@@ -38,7 +38,8 @@ int64_t sti_run_n_tok(const st_run *run)
     return run->n_tok;
 }
 
-static st_status parse_type(const char *name, const char *option, enum ggml_type *type, st_error *err)
+static st_status parse_type(const char *name, const char *option, enum ggml_type *type,
+                            st_error *err)
 {
     for (int t = 0; t < GGML_TYPE_COUNT; t++)
         if (ggml_type_name((enum ggml_type)t) != NULL &&
@@ -47,8 +48,8 @@ static st_status parse_type(const char *name, const char *option, enum ggml_type
             *type = (enum ggml_type)t;
             return ST_OK;
         }
-    return sti_fail(err, ST_ERR_ARG, -1, "%s: no cache type \"%.20s\" (f32, f16, bf16, q8_0, ...)", option,
-                    name);
+    return sti_fail(err, ST_ERR_ARG, -1, "%s: no cache type \"%.20s\" (f32, f16, bf16, q8_0, ...)",
+                    option, name);
 }
 
 static bool report_progress(st_run *r)
@@ -98,7 +99,8 @@ static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
         return sti_fail(err, ST_ERR_MODEL, -1, "libllama cannot make a context of %lld tokens: %s",
                         (long long)r->n_tok, sti_llama_error("is there enough memory?"));
     if (llama_get_memory(r->ctx) == NULL)
-        return sti_fail(err, ST_ERR_MODEL, -1, "the model keeps no cache of keys: it is not a decoder");
+        return sti_fail(err, ST_ERR_MODEL, -1,
+                        "the model keeps no cache of keys: it is not a decoder");
     tp.poll = 0; /* our own threads want the cores while these wait */
     r->threads = ggml_threadpool_new(&tp);
     if (r->threads != NULL)
@@ -106,8 +108,8 @@ static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
     return ST_OK;
 }
 
-st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok, const st_run_params *p,
-                        st_run **run, st_error *err)
+st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok,
+                        const st_run_params *p, st_run **run, st_error *err)
 {
     st_run *r;
     st_status status;
@@ -157,7 +159,8 @@ void st_run_free(st_run *r)
 }
 
 /* One micro-batch [begin, begin + n). */
-static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int64_t n, st_error *err)
+static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int64_t n,
+                        st_error *err)
 {
     int code;
     batch->n_tokens = (int32_t)n;
@@ -179,8 +182,8 @@ static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int
     if (st_ggml_take_error(err) != ST_OK)
         return err != NULL ? err->status : ST_ERR_MODEL;
     if (r->stop)
-        return sti_fail(err, ST_ERR_CANCELLED, begin, "stopped at token %lld of %lld", (long long)begin,
-                        (long long)r->n_tok);
+        return sti_fail(err, ST_ERR_CANCELLED, begin, "stopped at token %lld of %lld",
+                        (long long)begin, (long long)r->n_tok);
     return sti_fail(err, ST_ERR_MODEL, begin, "libllama failed at token %lld (code %d): %s",
                     (long long)begin, code, sti_llama_error("no reason given"));
 }

@@ -16,8 +16,8 @@ static sti_tally_layer *find_layer(sti_tally *t, const st_chunk *c)
         }
     if (!sti_grow((void **)&t->layer, &t->cap_layer, t->n_layer + 1, sizeof *t->layer))
         return NULL;
-    t->layer[t->n_layer] = (sti_tally_layer){
-        .layer = c->layer, .n_head = c->sel->n_head, .last_recall = -1.0};
+    t->layer[t->n_layer] =
+        (sti_tally_layer){.layer = c->layer, .n_head = c->sel->n_head, .last_recall = -1.0};
     return &t->layer[t->n_layer++];
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tally.h — a sink that counts token pairs and gathers the certificate's samples, layer by layer, and
- * hands every chunk on to a trace writer if there is one.
+ * tally.h — a sink that counts token pairs and gathers the certificate's samples, layer by layer,
+ * and hands every chunk on to a trace writer if there is one.
  */
 #ifndef STI_TALLY_H
 #define STI_TALLY_H

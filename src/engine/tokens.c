@@ -25,12 +25,17 @@ void st_text_free(char *text)
     sti_free(text);
 }
 
-/* ---- UTF-8 ------------------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 ----------------------------------------------------------------------------------- */
 
 int sti_utf8_length(const char *text, int64_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
-    int len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    int len = s[0] < 0x80   ? 1
+              : s[0] < 0xc2 ? 0
+              : s[0] < 0xe0 ? 2
+              : s[0] < 0xf0 ? 3
+              : s[0] < 0xf5 ? 4
+                            : 0;
     if (len == 0 || len > n)
         return 0;
     for (int i = 1; i < len; i++)
@@ -57,14 +62,14 @@ static st_status check_utf8(const char *text, int64_t n, st_error *err)
     return ST_OK;
 }
 
-/* ---- ids ---------------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 st_status sti_check_tokens(const st_model *m, const int32_t *token, int64_t n_tok, st_error *err)
 {
     for (int64_t i = 0; i < n_tok; i++)
         if (token[i] < 0 || token[i] >= m->info.n_vocab)
-            return sti_fail(err, ST_ERR_ARG, i, "token %lld is %d, the model has ids 0..%d", (long long)i,
-                            token[i], m->info.n_vocab - 1);
+            return sti_fail(err, ST_ERR_ARG, i, "token %lld is %d, the model has ids 0..%d",
+                            (long long)i, token[i], m->info.n_vocab - 1);
     return ST_OK;
 }
 
@@ -74,7 +79,7 @@ static bool has_text(const st_model *m)
     return llama_vocab_type(m->vocab) != LLAMA_VOCAB_TYPE_NONE;
 }
 
-/* ---- tokenizing ---------------------------------------------------------------------------------------------------- */
+/* ---- tokenizing ------------------------------------------------------------------------------ */
 
 st_status st_model_tokenize(const st_model *m, const char *text, int64_t n_bytes, bool special,
                             int32_t **token, int64_t *n_tok, st_error *err)
@@ -83,7 +88,8 @@ st_status st_model_tokenize(const st_model *m, const char *text, int64_t n_bytes
     *token = NULL;
     STI_TRY(check_utf8(text, n_bytes, err));
     if (!has_text(m))
-        return sti_fail(err, ST_ERR_MODEL, -1, "%s has no vocabulary: give token ids", m->info.name);
+        return sti_fail(err, ST_ERR_MODEL, -1, "%s has no vocabulary: give token ids",
+                        m->info.name);
     if (n_bytes > INT32_MAX / 2)
         return sti_fail(err, ST_ERR_LIMIT, -1, "the text has %lld bytes, at most %d are read",
                         (long long)n_bytes, INT32_MAX / 2);
@@ -115,7 +121,8 @@ st_status st_model_chat(const st_model *m, const char *text, int64_t n_bytes, ch
         return sti_fail(err, ST_ERR_MODEL, -1, "%s has no chat template: run without --chat",
                         m->info.name);
     if (memchr(text, '\0', (size_t)n_bytes) != NULL)
-        return sti_fail(err, ST_ERR_FORMAT, (const char *)memchr(text, '\0', (size_t)n_bytes) - text,
+        return sti_fail(err, ST_ERR_FORMAT,
+                        (const char *)memchr(text, '\0', (size_t)n_bytes) - text,
                         "the text has a NUL byte, which a chat message cannot carry");
     copy = sti_alloc((size_t)n_bytes + 1);
     if (copy == NULL)
@@ -148,7 +155,7 @@ int st_model_piece(const st_model *m, int32_t token, char *buf, int size)
     return n < 0 ? -n : n;
 }
 
-/* ---- files of ids --------------------------------------------------------------------------------------------------- */
+/* ---- files of ids ---------------------------------------------------------------------------- */
 
 /* A stream to read from, and for .gz the gzip that writes into it. */
 struct source {

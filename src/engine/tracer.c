@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tracer.c — the main job from end to end: dense run, budget, recorded run, comparison, certificate, file.
+ * tracer.c — the main job from end to end: dense run, budget, recorded run, comparison,
+ * certificate, file.
  */
 #include <math.h>
 #include <string.h>
@@ -48,18 +49,21 @@ bool sti_tracer_agrees(const sti_tracer *t, const st_agreement *next)
     return next->top_a == next->top_b || next->margin_a < t->report->floor_margin;
 }
 
-/* ---- the floor: what two exact paths differ by ------------------------------------------------------------- */
+/* ---- the floor: what two exact paths differ by ----------------------------------------------- */
 
 /* Measured on short prompts (docs/method/fidelity.md); a logit moves by about sqrt(2 KL) nats. */
 static void assume_floor(sti_tracer *t)
 {
     const char *weights = t->model->info.weights;
-    double kl = strstr(weights, "F32") != NULL ? 1e-5 : strstr(weights, "F16") != NULL ? 1e-3 : 1e-2;
+    double kl = strstr(weights, "F32") != NULL   ? 1e-5
+                : strstr(weights, "F16") != NULL ? 1e-3
+                                                 : 1e-2;
     t->report->floor_kl = kl;
     t->report->floor_margin = 2.0 * sqrt(kl);
 }
 
-/* Runs ggml's own attention and keeps its predictions as the reference until the dense run has come. */
+/* Runs ggml's own attention and keeps its predictions as the reference until the dense run has
+ * come. */
 static st_status stock_run(sti_tracer *t, const int32_t *token, int64_t n_tok, st_error *err)
 {
     st_run_params rp = t->p->run;
@@ -99,7 +103,7 @@ static st_status dense_run(sti_tracer *t, st_error *err)
     return sti_tracer_keep(t, &pass, err);
 }
 
-/* ---- the recorded run ------------------------------------------------------------------------------------------ */
+/* ---- the recorded run ------------------------------------------------------------------------ */
 
 static st_status write_tokens(st_trace_writer *w, const st_model *m, const int32_t *token,
                               int64_t n_tok, st_error *err)
@@ -167,11 +171,11 @@ static void fill_resources(st_trace_report *r, int64_t start)
 
 /* Before the run: what is salvaged of it should still say what it was. */
 static st_status write_recipe(sti_tracer *t, st_trace_writer *w, const int32_t *token,
-                                 int64_t n_tok, st_error *err)
+                              int64_t n_tok, st_error *err)
 {
     char *recipe = sti_recipe_json(t->model, token, n_tok, t->p, t->ggml.select.k);
-    st_status status = recipe != NULL ? st_trace_writer_json(w, "recipe", recipe, err)
-                                      : sti_fail_mem(err, 4096);
+    st_status status =
+        recipe != NULL ? st_trace_writer_json(w, "recipe", recipe, err) : sti_fail_mem(err, 4096);
     sti_free(recipe);
     return status;
 }
@@ -198,8 +202,9 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
         status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
     if (status == ST_OK && tally.n_layer == 0)
-        status = sti_fail(err, ST_ERR_MODEL, -1,
-                          "none of this model's attention can be traced: ggml runs it by other operations");
+        status = sti_fail(
+            err, ST_ERR_MODEL, -1,
+            "none of this model's attention can be traced: ggml runs it by other operations");
     if (status == ST_OK)
         status = sti_tally_certificate(&tally, &r->has_cert, &r->cert, err);
     if (status == ST_OK) {
@@ -215,7 +220,7 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
     return status;
 }
 
-/* ---- the call ------------------------------------------------------------------------------------------------------- */
+/* ---- the call -------------------------------------------------------------------------------- */
 
 static void begin_report(sti_tracer *t, int64_t n_tok)
 {
@@ -247,7 +252,8 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
     st_trace_report *r = t->report;
     int64_t search;
     if (t->p->measure_floor && r->against != ST_AGAINST_DENSE)
-        return sti_fail(err, ST_ERR_ARG, -1, "measuring the floor needs a dense run to compare with");
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "measuring the floor needs a dense run to compare with");
     if (t->p->budget == ST_BUDGET_PRUNED) /* out of reach? then before any run */
         STI_TRY(st_select_k_for_pruned(&t->p->select, 0, n_tok, t->ggml.exact_below, t->p->pruned,
                                        &t->ggml.select.k, err));
@@ -262,8 +268,9 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
     return ST_OK;
 }
 
-st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok, const st_trace_params *p,
-                         const char *path, st_trace_report *report, st_error *err)
+st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
+                         const st_trace_params *p, const char *path, st_trace_report *report,
+                         st_error *err)
 {
     sti_tracer t = {.model = model, .p = p, .report = report};
     int64_t start = llama_time_us();
@@ -273,8 +280,8 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok, c
     if (status == ST_OK)
         status = sti_check_tokens(model, token, n_tok, err);
     if (status == ST_OK && path != NULL)
-        status = st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record, &writer,
-                                        err);
+        status = st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record,
+                                        &writer, err);
     if (status == ST_OK && writer != NULL)
         status = write_tokens(writer, model, token, n_tok, err);
     if (status == ST_OK)

@@ -13,7 +13,8 @@ typedef struct sti_tracer {
     const st_trace_params *p;
     st_trace_report *report;
     st_ggml_params ggml; /* of the next pass; ggml.select.k is the budget being tried */
-    float *reference; /* [n_last, n_vocab] predictions that count as right (dense, or 2k), or NULL */
+    float
+        *reference; /* [n_last, n_vocab] predictions that count as right (dense, or 2k), or NULL */
 } sti_tracer;
 
 /* A pass with budget k and, if sink is not NULL, a record of it. pass->logits belong to the run. */

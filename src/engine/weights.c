@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * weights.c — the file that was named and the file that runs: hashing, and converting quantised weights once
- * into the cache with libllama's own quantiser.
+ * weights.c — the file that was named and the file that runs: hashing, and converting quantised
+ * weights once into the cache with libllama's own quantiser.
  *
- * Hashes are remembered in <cache>/hashes/, one small file per (device, inode, size, time of change), so
- * that a large model is read for its hash once.
+ * Hashes are remembered in <cache>/hashes/, one small file per (device, inode, size, time of
+ * change), so that a large model is read for its hash once.
  */
 #include <errno.h>
 #include <gguf.h>
@@ -74,7 +74,7 @@ static st_status make_dirs(const char *path, st_error *err)
     return status;
 }
 
-/* ---- hash ------------------------------------------------------------------------------------------------------ */
+/* ---- hash ------------------------------------------------------------------------------------ */
 
 static bool read_hash(const char *path, char hex[65])
 {
@@ -97,8 +97,8 @@ static void remember_hash(const char *path, const char *hex)
     }
 }
 
-static st_status hash_bytes(const char *path, int64_t size, const st_progress *progress, char hex[65],
-                            st_error *err)
+static st_status hash_bytes(const char *path, int64_t size, const st_progress *progress,
+                            char hex[65], st_error *err)
 {
     enum { STEP = 1 << 20 };
     FILE *f = fopen(path, "rb");
@@ -133,9 +133,9 @@ static st_status hash_file(const char *path, const struct stat *st, const char *
                            const st_progress *progress, char hex[65], st_error *err)
 {
     char *dir = format("%s/hashes", cache);
-    char *memo = format("%s/hashes/%llx-%llx-%lld-%lld.%09ld", cache, (unsigned long long)st->st_dev,
-                        (unsigned long long)st->st_ino, (long long)st->st_size,
-                        (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+    char *memo = format("%s/hashes/%llx-%llx-%lld-%lld.%09ld", cache,
+                        (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
+                        (long long)st->st_size, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
     st_status status = ST_OK;
     if (dir == NULL || memo == NULL) {
         status = sti_fail_mem(err, strlen(cache) + 80);
@@ -149,7 +149,7 @@ static st_status hash_file(const char *path, const struct stat *st, const char *
     return status;
 }
 
-/* ---- converting ------------------------------------------------------------------------------------------------- */
+/* ---- converting ------------------------------------------------------------------------------ */
 
 static st_status check_gguf(const char *path, st_error *err)
 {
@@ -161,12 +161,13 @@ static st_status check_gguf(const char *path, st_error *err)
     n = fread(magic, 1, sizeof magic, f);
     fclose(f);
     if (n != sizeof magic || memcmp(magic, "GGUF", sizeof magic) != 0)
-        return sti_fail(err, ST_ERR_FORMAT, 0, "%s is not a GGUF file: it does not begin with \"GGUF\"",
-                        path);
+        return sti_fail(err, ST_ERR_FORMAT, 0,
+                        "%s is not a GGUF file: it does not begin with \"GGUF\"", path);
     return ST_OK;
 }
 
-/* What the file holds, without reading its weights: file type (llama_ftype; -1: not said), parameters. */
+/* What the file holds, without reading its weights: file type (llama_ftype; -1: not said),
+ * parameters. */
 static st_status look(const char *path, int *ftype, int64_t *n_params, st_error *err)
 {
     struct gguf_init_params gp = {.no_alloc = true};
@@ -182,7 +183,8 @@ static st_status look(const char *path, int *ftype, int64_t *n_params, st_error 
         *ftype = (int)gguf_get_val_u32(gguf, key);
     for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++) {
         enum ggml_type type = gguf_get_tensor_type(gguf, i);
-        *n_params += (int64_t)(gguf_get_tensor_size(gguf, i) / ggml_type_size(type)) * ggml_blck_size(type);
+        *n_params +=
+            (int64_t)(gguf_get_tensor_size(gguf, i) / ggml_type_size(type)) * ggml_blck_size(type);
     }
     gguf_free(gguf);
     return ST_OK;
@@ -197,7 +199,8 @@ static bool wants_conversion(st_weights weights, int ftype, int64_t n_params)
     return weights == ST_WEIGHTS_BF16 && !is_float && n_params * 2 <= CONVERT_MAX_BYTES;
 }
 
-/* Converts into `to` by way of a file of its own name, so that half a file is never taken for a whole. */
+/* Converts into `to` by way of a file of its own name, so that half a file is never taken for a
+ * whole. */
 static st_status convert(const char *from, const char *to, st_weights weights, int n_thread,
                          const st_progress *progress, st_error *err)
 {
@@ -214,7 +217,8 @@ static st_status convert(const char *from, const char *to, st_weights weights, i
     else if (llama_model_quantize(from, part, &qp) != 0)
         status = sti_fail(err, ST_ERR_MODEL, -1, "libllama cannot convert %s: %s", from,
                           sti_llama_error("is the disk full?"));
-    else if (progress->fn != NULL && !progress->fn(progress->ctx, "converting weights (once)", 1, 1))
+    else if (progress->fn != NULL &&
+             !progress->fn(progress->ctx, "converting weights (once)", 1, 1))
         status = sti_fail(err, ST_ERR_CANCELLED, -1, "stopped while converting %s", from);
     else if (rename(part, to) != 0)
         status = sti_fail_io(err, "write", to);
@@ -224,7 +228,8 @@ static st_status convert(const char *from, const char *to, st_weights weights, i
     return status;
 }
 
-/* Whoever reads "cannot create directory" must learn which directory that is, and the ways around it. */
+/* Whoever reads "cannot create directory" must learn which directory that is, and the ways around
+ * it. */
 static void explain_cache(const char *cache, st_error *err)
 {
     st_error why;
@@ -263,7 +268,8 @@ st_status sti_prepare_weights(const char *path, const st_model_params *p, st_mod
         copy = format("%s/weights/%.32s-%s.gguf", cache, info->sha256,
                       p->weights == ST_WEIGHTS_F32 ? "f32" : "bf16");
         info->converted = true;
-        status = dir != NULL && copy != NULL ? make_dirs(dir, err) : sti_fail_mem(err, strlen(cache));
+        status =
+            dir != NULL && copy != NULL ? make_dirs(dir, err) : sti_fail_mem(err, strlen(cache));
         if (status == ST_OK && access(copy, R_OK) != 0)
             status = convert(path, copy, p->weights, p->n_thread, &p->progress, err);
         if (status == ST_ERR_IO || status == ST_ERR_MODEL)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * attn_op.c — reads a flash-attention node: which operands it has, and whether they are of our kind.
+ * attn_op.c — reads a flash-attention node: which operands it has, and whether they are of our
+ * kind.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ static bool cache_supported(const struct ggml_tensor *x)
     if (x->type != GGML_TYPE_F32 && traits->to_float == NULL)
         return false;
     return x->nb[0] == traits->type_size && x->ne[0] % traits->blck_size == 0 && x->ne[0] >= 1 &&
-           x->ne[0] <= 2048 && (x->type != GGML_TYPE_F32 || (x->nb[1] % 4 == 0 && x->nb[2] % 4 == 0));
+           x->ne[0] <= 2048 &&
+           (x->type != GGML_TYPE_F32 || (x->nb[1] % 4 == 0 && x->nb[2] % 4 == 0));
 }
 
 bool sti_op_supported(const struct ggml_tensor *op)
@@ -56,18 +58,10 @@ static st_rows operand(const struct ggml_tensor *x, int64_t stream)
                  .stride_tok_bytes = (int64_t)x->nb[1],
                  .stride_head_bytes = (int64_t)x->nb[2]};
     switch (x->type) {
-    case GGML_TYPE_F32:
-        r.dtype = ST_DTYPE_F32;
-        break;
-    case GGML_TYPE_F16:
-        r.dtype = ST_DTYPE_F16;
-        break;
-    case GGML_TYPE_BF16:
-        r.dtype = ST_DTYPE_BF16;
-        break;
-    case GGML_TYPE_Q8_0:
-        r.dtype = ST_DTYPE_Q8_0;
-        break;
+    case GGML_TYPE_F32: r.dtype = ST_DTYPE_F32; break;
+    case GGML_TYPE_F16: r.dtype = ST_DTYPE_F16; break;
+    case GGML_TYPE_BF16: r.dtype = ST_DTYPE_BF16; break;
+    case GGML_TYPE_Q8_0: r.dtype = ST_DTYPE_Q8_0; break;
     default:
         r.dtype = ST_DTYPE_OTHER;
         r.to_f32 = sti_host_type_traits(x->type)->to_float;
@@ -105,8 +99,8 @@ bool sti_op_alibi(const struct ggml_tensor *op, float *slope)
     m0 = powf(2.0f, -max_bias / (float)log2_floor);
     m1 = powf(2.0f, -max_bias / 2.0f / (float)log2_floor);
     for (int64_t h = 0; h < n_head; h++)
-        slope[h] = h < log2_floor ? powf(m0, (float)(h + 1))
-                                  : powf(m1, (float)(2 * (h - log2_floor) + 1));
+        slope[h] =
+            h < log2_floor ? powf(m0, (float)(h + 1)) : powf(m1, (float)(2 * (h - log2_floor) + 1));
     return true;
 }
 

@@ -13,7 +13,7 @@
 #include "ggml/graph.h"
 #include "ggml/host.h"
 
-/* ---- backend: one per llama_context ------------------------------------------------------------------------- */
+/* ---- backend: one per llama_context ---------------------------------------------------------- */
 
 static const char *backend_name(ggml_backend_t backend)
 {
@@ -47,7 +47,8 @@ static enum ggml_status backend_compute(ggml_backend_t backend, struct ggml_cgra
 
 static void backend_set_n_threads(ggml_backend_t backend, int n_thread)
 {
-    sti_graph_set_threads(backend->context, n_thread, NULL); /* on failure it goes on with those it has */
+    sti_graph_set_threads(backend->context, n_thread,
+                          NULL); /* on failure it goes on with those it has */
 }
 
 static ggml_guid_t backend_guid(void)
@@ -57,7 +58,7 @@ static ggml_guid_t backend_guid(void)
     return &guid;
 }
 
-/* ---- device: one ------------------------------------------------------------------------------------------------ */
+/* ---- device: one ----------------------------------------------------------------------------- */
 
 static const char *device_name(ggml_backend_dev_t dev)
 {
@@ -124,12 +125,9 @@ static bool device_supports_op(ggml_backend_dev_t dev, const struct ggml_tensor 
     case GGML_OP_RESHAPE:
     case GGML_OP_VIEW:
     case GGML_OP_PERMUTE:
-    case GGML_OP_TRANSPOSE:
-        return true;
-    case GGML_OP_FLASH_ATTN_EXT:
-        return sti_settings_get().p.enabled && sti_op_supported(op);
-    default:
-        return false;
+    case GGML_OP_TRANSPOSE: return true;
+    case GGML_OP_FLASH_ATTN_EXT: return sti_settings_get().p.enabled && sti_op_supported(op);
+    default: return false;
     }
 }
 
@@ -139,7 +137,7 @@ static bool device_supports_buft(ggml_backend_dev_t dev, ggml_backend_buffer_typ
     return buft->iface.is_host != NULL && buft->iface.is_host(buft);
 }
 
-/* ---- registry entry ------------------------------------------------------------------------------------------- */
+/* ---- registry entry -------------------------------------------------------------------------- */
 
 static const char *reg_name(ggml_backend_reg_t reg)
 {

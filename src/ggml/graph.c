@@ -2,9 +2,9 @@
  *
  * graph.c — decides, row by row, what a mask means.
  *
- * A row is causal if its last visible key is one further than that of the row before or after it (or if it
- * is alone): then that key is its own position. Runs of such rows over one sequence are pruned; windows,
- * masks with holes or values, and rows without an order are attended exactly.
+ * A row is causal if its last visible key is one further than that of the row before or after it
+ * (or if it is alone): then that key is its own position. Runs of such rows over one sequence are
+ * pruned; windows, masks with holes or values, and rows without an order are attended exactly.
  */
 #include <string.h>
 
@@ -44,8 +44,8 @@ st_status sti_graph_set_threads(sti_graph *g, int n_thread, st_error *err)
     return ST_OK;
 }
 
-/* The node's layer: its cache's, or, where several layers share a cache, the next in order. The first
- * layer of a run coming round again starts a new run. */
+/* The node's layer: its cache's, or, where several layers share a cache, the next in order. The
+ * first layer of a run coming round again starts a new run. */
 static int node_layer(sti_graph *g, const struct ggml_tensor *op)
 {
     int owner = sti_op_cache_layer(op);
@@ -58,7 +58,7 @@ static int node_layer(sti_graph *g, const struct ggml_tensor *op)
     return g->last_layer;
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static bool is_causal_row(const sti_mask *m, int64_t i)
 {
@@ -70,8 +70,9 @@ static bool is_causal_row(const sti_mask *m, int64_t i)
            (i + 1 < m->n_row && m->hi[i + 1] == m->hi[i] + 1);
 }
 
-/* Rows of one sequence move their first key: a window. Also seen from one graph run to the next, for rows
- * that come one at a time; there only a step of one, since a larger one may be keys that were removed. */
+/* Rows of one sequence move their first key: a window. Also seen from one graph run to the next,
+ * for rows that come one at a time; there only a step of one, since a larger one may be keys that
+ * were removed. */
 static bool moves_first_key(const sti_mask *m, sti_layer *l)
 {
     bool moves = m->hi[0] == l->last_hi + 1 && m->lo[0] == l->last_lo + 1;
@@ -88,8 +89,8 @@ static bool is_sparse_row(const sti_mask *m, int64_t i, const sti_layer *l, cons
            m->hi[i] - m->lo[i] > s->p.exact_below;
 }
 
-/* One past the last row of the run that starts at i: all of one kind; sparse ones of one sequence, exact
- * ones split where the order of positions breaks, unless they have none. */
+/* One past the last row of the run that starts at i: all of one kind; sparse ones of one sequence,
+ * exact ones split where the order of positions breaks, unless they have none. */
 static int64_t run_end(const sti_mask *m, int64_t i, const sti_layer *l, const sti_settings *s)
 {
     bool sparse = is_sparse_row(m, i, l, s), causal = is_causal_row(m, i);
@@ -128,8 +129,9 @@ static st_attn sub_problem(const st_attn *whole, const sti_mask *m, int64_t i, i
 }
 
 /* The sink follows one sequence: the one that starts at the first key of stream 0. */
-static st_status run_rows(sti_graph *g, sti_layer *l, const st_attn *whole, const st_attend_out *out,
-                          const sti_mask *m, int64_t stream, const sti_settings *s, st_error *err)
+static st_status run_rows(sti_graph *g, sti_layer *l, const st_attn *whole,
+                          const st_attend_out *out, const sti_mask *m, int64_t stream,
+                          const sti_settings *s, st_error *err)
 {
     for (int64_t i = 0; i < m->n_row;) {
         int64_t j = run_end(m, i, l, s);
@@ -142,8 +144,8 @@ static st_status run_rows(sti_graph *g, sti_layer *l, const st_attn *whole, cons
         if (whole->bias == NULL && is_sparse_row(m, i, l, s))
             STI_TRY(sti_layer_sparse(l, &a, &part, &here, g->pool, err));
         else
-            STI_TRY(sti_layer_exact(l, &a, &part, is_causal_row(m, i) && !s->p.exact, &here, g->pool,
-                                    err));
+            STI_TRY(sti_layer_exact(l, &a, &part, is_causal_row(m, i) && !s->p.exact, &here,
+                                    g->pool, err));
         i = j;
     }
     return ST_OK;

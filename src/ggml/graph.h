@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * graph.h — a context's attention nodes, one after the other: splits each into rows that go the sparse
- * and rows that go the exact way.
+ * graph.h — a context's attention nodes, one after the other: splits each into rows that go the
+ * sparse and rows that go the exact way.
  */
 #ifndef STI_GRAPH_H
 #define STI_GRAPH_H
@@ -22,6 +22,7 @@ void sti_graph_free(sti_graph *g);
 st_status sti_graph_set_threads(sti_graph *g, int n_thread, st_error *err);
 
 /* Computes one GGML_OP_FLASH_ATTN_EXT node. */
-st_status sti_graph_node(sti_graph *g, struct ggml_tensor *op, const sti_settings *s, st_error *err);
+st_status sti_graph_node(sti_graph *g, struct ggml_tensor *op, const sti_settings *s,
+                         st_error *err);
 
 #endif

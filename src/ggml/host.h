@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * host.h — the few functions of ggml that the backend calls. A program that contains ggml links
- * host_linked.c; the loadable plug-in (plugin.c) finds them in whatever ggml has loaded it, so that one
- * shared object serves every build of ggml with the same backend interface.
+ * host_linked.c; the loadable plug-in (plugin.c) finds them in whatever ggml has loaded it, so that
+ * one shared object serves every build of ggml with the same backend interface.
  */
 #ifndef STI_HOST_H
 #define STI_HOST_H

@@ -67,16 +67,19 @@ static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings 
     return status;
 }
 
-/* ---- certificate --------------------------------------------------------------------------------------------- */
+/* ---- certificate ----------------------------------------------------------------------------- */
 
-/* The certified position in stratum i of `stride` rows; the last row of the sequence stands apart. */
+/* The certified position in stratum i of `stride` rows; the last row of the sequence stands apart.
+ */
 static int64_t certified_row(const sti_settings *s, int layer, int64_t i, int64_t stride)
 {
     int64_t size = sti_min(stride, s->p.n_tok - 1 - i * stride);
-    return i * stride + (int64_t)(sti_mix(s->p.seed ^ (uint64_t)layer << 40 ^ (uint64_t)i) % (uint64_t)size);
+    return i * stride +
+           (int64_t)(sti_mix(s->p.seed ^ (uint64_t)layer << 40 ^ (uint64_t)i) % (uint64_t)size);
 }
 
-/* Rows of this micro-batch to certify: one of each stratum that falls in it. rows: room for cert_rows + 1. */
+/* Rows of this micro-batch to certify: one of each stratum that falls in it. rows: room for
+ * cert_rows + 1. */
 static int64_t certified_rows(const sti_settings *s, int layer, const st_attn *a, int64_t *rows)
 {
     int64_t stride, n = 0, begin = a->first_query, end = begin + a->n_q;
@@ -164,7 +167,7 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
     return status;
 }
 
-/* ---- the two paths ---------------------------------------------------------------------------------------------- */
+/* ---- the two paths --------------------------------------------------------------------------- */
 
 static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_attend_out *out,
                                     const st_selection *sel, const sti_settings *s, st_pool *pool,
@@ -232,7 +235,8 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     int64_t since = sti_now_ns();
     st_status status;
     if (l->keys != NULL && causal && a->first_query == 0)
-        st_keys_truncate(l->keys, 0); /* another text begins: nothing of the last one may steer it */
+        st_keys_truncate(l->keys,
+                         0); /* another text begins: nothing of the last one may steer it */
     if (s->sink.chunk == NULL || !causal || l->layer < 0) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);

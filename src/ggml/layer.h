@@ -15,7 +15,8 @@ typedef struct sti_layer {
     const void *cache; /* first key in memory: tells streams and contexts apart */
     st_keys *keys;
     int n_kv_head, d_k, bk; /* that keys was made for */
-    bool windowed; /* its rows were once seen to move their first key: sliding or chunked attention */
+    bool windowed; /* its rows were once seen to move their first key: sliding or chunked attention
+                    */
     int32_t last_lo, last_hi; /* of the last row seen */
     uint64_t n_call;
 } sti_layer;
@@ -34,7 +35,8 @@ void sti_layers_free(sti_layers *all);
 st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *out,
                            const sti_settings *s, st_pool *pool, st_error *err);
 
-/* Anything else: exact. `causal`: rows have rising positions, so the sink gets a record of what they read. */
+/* Anything else: exact. `causal`: rows have rising positions, so the sink gets a record of what
+ * they read. */
 st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *out, bool causal,
                           const sti_settings *s, st_pool *pool, st_error *err);
 

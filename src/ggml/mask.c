@@ -99,7 +99,8 @@ static bool read_mask(sti_mask *m, const struct ggml_tensor *tensor, st_pool *po
     return true;
 }
 
-/* The edges of some rows still stand where they stood. Guards against a graph run that was cut short. */
+/* The edges of some rows still stand where they stood. Guards against a graph run that was cut
+ * short. */
 static bool edges_hold(const sti_mask *m, const struct ggml_tensor *tensor)
 {
     int64_t step = sti_max(m->n_row / 16, 1);
@@ -116,8 +117,8 @@ static bool edges_hold(const sti_mask *m, const struct ggml_tensor *tensor)
     return true;
 }
 
-const sti_mask *sti_mask_get(sti_mask_cache *cache, const struct ggml_tensor *tensor, int64_t stream,
-                             int64_t n_row, int64_t n_kv, int layer, st_pool *pool)
+const sti_mask *sti_mask_get(sti_mask_cache *cache, const struct ggml_tensor *tensor,
+                             int64_t stream, int64_t n_row, int64_t n_kv, int layer, st_pool *pool)
 {
     const void *data = tensor != NULL ? tensor->data : NULL;
     sti_mask *m = NULL;

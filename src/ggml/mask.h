@@ -23,17 +23,17 @@ typedef struct sti_mask {
 
 #define STI_MASK_CACHE 64 /* streams x kinds of masks */
 
-/* The masks of a graph run. libllama gives all layers of one kind the same mask, and reading it is the one
- * step that touches n_row * n_kv values: it is done once per run. */
+/* The masks of a graph run. libllama gives all layers of one kind the same mask, and reading it is
+ * the one step that touches n_row * n_kv values: it is done once per run. */
 typedef struct sti_mask_cache {
     sti_mask mask[STI_MASK_CACHE];
     int next; /* to be replaced */
 } sti_mask_cache;
 
-/* Reads stream `stream` of `tensor` (F16 [n_kv, n_row, 1, n_stream], NULL: every row sees all n_kv keys), or
- * finds it in the cache. layer -1: unknown, always read. NULL: out of memory. */
-const sti_mask *sti_mask_get(sti_mask_cache *cache, const struct ggml_tensor *tensor, int64_t stream,
-                             int64_t n_row, int64_t n_kv, int layer, st_pool *pool);
+/* Reads stream `stream` of `tensor` (F16 [n_kv, n_row, 1, n_stream], NULL: every row sees all n_kv
+ * keys), or finds it in the cache. layer -1: unknown, always read. NULL: out of memory. */
+const sti_mask *sti_mask_get(sti_mask_cache *cache, const struct ggml_tensor *tensor,
+                             int64_t stream, int64_t n_row, int64_t n_kv, int layer, st_pool *pool);
 
 void sti_mask_cache_free(sti_mask_cache *cache);
 

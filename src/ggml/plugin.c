@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * plugin.c — the shared object libggml-sparsetrace.so: the entry that ggml looks for, its functions found
- * in the ggml that loads us, and settings from the variable SPARSETRACE.
+ * plugin.c — the shared object libggml-sparsetrace.so: the entry that ggml looks for, its functions
+ * found in the ggml that loads us, and settings from the variable SPARSETRACE.
  *
- * The host may have loaded ggml privately (as Python's ctypes does), so its symbols are looked up first in
- * the global scope and then in each loaded object whose name contains "libggml-base" or "libllama".
+ * The host may have loaded ggml privately (as Python's ctypes does), so its symbols are looked up
+ * first in the global scope and then in each loaded object whose name contains "libggml-base" or
+ * "libllama".
  */
 #include <dlfcn.h>
 #include <link.h>
@@ -35,7 +36,8 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *ctx)
     struct search *s = ctx;
     void *handle;
     (void)size;
-    if (strstr(info->dlpi_name, "libggml-base") == NULL && strstr(info->dlpi_name, "libllama") == NULL)
+    if (strstr(info->dlpi_name, "libggml-base") == NULL &&
+        strstr(info->dlpi_name, "libllama") == NULL)
         return 0;
     handle = dlopen(info->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
     if (handle != NULL) {
@@ -74,7 +76,7 @@ struct ggml_tensor *sti_host_graph_node(struct ggml_cgraph *graph, int i)
     return host.graph_node(graph, i);
 }
 
-/* ---- settings ---------------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 /* One "name=value". False: not understood. */
 static bool set_option(st_ggml_params *p, const char *name, const char *value)
@@ -103,8 +105,8 @@ static bool set_option(st_ggml_params *p, const char *name, const char *value)
     return whole;
 }
 
-/* SPARSETRACE="name=value ...". An error leaves the backend out, with the reason on stderr: a plug-in has
- * no other way to speak before ggml knows it. */
+/* SPARSETRACE="name=value ...". An error leaves the backend out, with the reason on stderr: a
+ * plug-in has no other way to speak before ggml knows it. */
 static bool settings_from_environment(void)
 {
     st_ggml_params p = st_ggml_params_default();
@@ -120,8 +122,9 @@ static bool settings_from_environment(void)
         if (!ok && eq != NULL)
             *eq = '=';
         if (!ok)
-            fprintf(stderr, "sparsetrace: SPARSETRACE: cannot use \"%s\" (k, mass, select, block-q, "
-                            "block-k, exact-below, exact)\n",
+            fprintf(stderr,
+                    "sparsetrace: SPARSETRACE: cannot use \"%s\" (k, mass, select, block-q, "
+                    "block-k, exact-below, exact)\n",
                     word);
     }
     free(copy);

@@ -17,8 +17,7 @@ static st_error last_error;
 
 st_ggml_params st_ggml_params_default(void)
 {
-    return (st_ggml_params){
-        .enabled = true, .select = st_select_params_default(), .cert_rows = 32};
+    return (st_ggml_params){.enabled = true, .select = st_select_params_default(), .cert_rows = 32};
 }
 
 st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink, st_error *err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * attend_avx2.c — qk and pv with rows in the lanes of 256-bit vectors. Sixteen registers allow two row
- * vectors times six keys (or channels) at once; a tile of 16 or 32 rows is walked in strips of 16.
+ * attend_avx2.c — qk and pv with rows in the lanes of 256-bit vectors. Sixteen registers allow two
+ * row vectors times six keys (or channels) at once; a tile of 16 or 32 rows is walked in strips
+ * of 16.
  */
 #include <immintrin.h>
 
@@ -11,7 +12,8 @@
 #define BLOCK 6
 
 /* NK keys against the 16 rows at qt, of a tile R wide */
-INLINE void qk_keys(float *s, const float *qt, const float *k, int64_t d, int64_t ldk, int NK, int R)
+INLINE void qk_keys(float *s, const float *qt, const float *k, int64_t d, int64_t ldk, int NK,
+                    int R)
 {
     __m256 acc[BLOCK][2];
     for (int j = 0; j < NK; j++)
@@ -30,7 +32,8 @@ INLINE void qk_keys(float *s, const float *qt, const float *k, int64_t d, int64_
     }
 }
 
-INLINE void qk(float *s, const float *qt, const float *k, int64_t n_key, int64_t d, int64_t ldk, int R)
+INLINE void qk(float *s, const float *qt, const float *k, int64_t n_key, int64_t d, int64_t ldk,
+               int R)
 {
     for (int strip = 0; strip < R; strip += 16) {
         int64_t j = 0;
@@ -44,8 +47,8 @@ INLINE void qk(float *s, const float *qt, const float *k, int64_t n_key, int64_t
 }
 
 /* NC channels for the 16 rows at o, of a tile R wide */
-INLINE void pv_channels(float *o, const float *p, const float *v, int64_t n_key, int64_t ldv, int NC,
-                        int R)
+INLINE void pv_channels(float *o, const float *p, const float *v, int64_t n_key, int64_t ldv,
+                        int NC, int R)
 {
     __m256 acc[BLOCK][2];
     for (int c = 0; c < NC; c++) {
@@ -66,7 +69,8 @@ INLINE void pv_channels(float *o, const float *p, const float *v, int64_t n_key,
     }
 }
 
-INLINE void pv(float *o, const float *p, const float *v, int64_t n_key, int64_t d, int64_t ldv, int R)
+INLINE void pv(float *o, const float *p, const float *v, int64_t n_key, int64_t d, int64_t ldv,
+               int R)
 {
     for (int strip = 0; strip < R; strip += 16) {
         int64_t c = 0;

@@ -2,8 +2,9 @@
  *
  * attend_avx512.c — qk and pv with rows in the lanes of 512-bit vectors.
  *
- * Register blocking: 8 keys (or channels) times NV row vectors are held in accumulators while the other
- * index runs; one broadcast feeds NV fused multiply-adds. K and V are read as they lie, no transpose.
+ * Register blocking: 8 keys (or channels) times NV row vectors are held in accumulators while the
+ * other index runs; one broadcast feeds NV fused multiply-adds. K and V are read as they lie, no
+ * transpose.
  */
 #include <immintrin.h>
 
@@ -12,7 +13,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* NK keys at once */
-INLINE void qk_keys(float *s, const float *qt, const float *k, int64_t d, int64_t ldk, int NK, int NV)
+INLINE void qk_keys(float *s, const float *qt, const float *k, int64_t d, int64_t ldk, int NK,
+                    int NV)
 {
     __m512 acc[8][2];
     for (int j = 0; j < NK; j++)
@@ -44,8 +46,8 @@ INLINE void qk(float *s, const float *qt, const float *k, int64_t n_key, int64_t
 }
 
 /* NC channels at once */
-INLINE void pv_channels(float *o, const float *p, const float *v, int64_t n_key, int64_t ldv, int NC,
-                        int NV)
+INLINE void pv_channels(float *o, const float *p, const float *v, int64_t n_key, int64_t ldv,
+                        int NC, int NV)
 {
     __m512 acc[8][2];
     for (int c = 0; c < NC; c++)
@@ -66,7 +68,8 @@ INLINE void pv_channels(float *o, const float *p, const float *v, int64_t n_key,
             _mm512_store_ps(o + (c * NV + i) * 16, acc[c][i]);
 }
 
-INLINE void pv(float *o, const float *p, const float *v, int64_t n_key, int64_t d, int64_t ldv, int NV)
+INLINE void pv(float *o, const float *p, const float *v, int64_t n_key, int64_t d, int64_t ldv,
+               int NV)
 {
     int64_t c = 0;
     for (; c + 8 <= d; c += 8)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * idot_avx512.c — integer dot products with VNNI. vpdpbusd wants unsigned times signed: the tile is
- * shifted by 128 as it is loaded, and 128 times the vector's sum is taken off. 64 channels of the tile
- * stay in 16 registers while four vectors stream by, each word broadcast from memory.
+ * shifted by 128 as it is loaded, and 128 times the vector's sum is taken off. 64 channels of the
+ * tile stay in 16 registers while four vectors stream by, each word broadcast from memory.
  */
 #include <immintrin.h>
 #include <string.h>
@@ -18,9 +18,10 @@ INLINE __m512i word4(const int8_t *v)
     return _mm512_set1_epi32(w);
 }
 
-/* NW words (4 channels each) of NI vectors, added to out (or to the offset correction if `first`) */
-INLINE void chunk(int32_t *out, const __m512i *q, const int8_t *const *v, const int32_t *sum, int NW,
-                  int NI, int first)
+/* NW words (4 channels each) of NI vectors, added to out (or to the offset correction if `first`)
+ */
+INLINE void chunk(int32_t *out, const __m512i *q, const int8_t *const *v, const int32_t *sum,
+                  int NW, int NI, int first)
 {
     __m512i acc[4];
     for (int i = 0; i < NI; i++)

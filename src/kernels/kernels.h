@@ -2,11 +2,11 @@
  *
  * kernels.h — what each kernel computes, and the table of the ones in use.
  *
- * A tile is R query rows in the lanes of a vector: R = 16 or 32, and arrays are `[n, R]`, so a row is a
- * lane and nothing ever sums across lanes (except `score`, in a fixed tree). That is why the estimator's
- * kernels give the same bits at every level: elementwise mul and add without contraction, sums in
- * ascending n, integer dot products. qk and pv use fused multiply-add where the machine has it and
- * differ from the scalar ones by rounding.
+ * A tile is R query rows in the lanes of a vector: R = 16 or 32, and arrays are `[n, R]`, so a row
+ * is a lane and nothing ever sums across lanes (except `score`, in a fixed tree). That is why the
+ * estimator's kernels give the same bits at every level: elementwise mul and add without
+ * contraction, sums in ascending n, integer dot products. qk and pv use fused multiply-add where
+ * the machine has it and differ from the scalar ones by rounding.
  *
  * Pointers need the alignment of their element and no more; n may be 0.
  */
@@ -31,8 +31,8 @@ typedef void stk_pv_fn(float *o, const float *p, const float *v, int64_t n_key, 
 /* m[r] = max(m[r], t[j][r] for all j); NaN never wins. */
 typedef void stk_max_fn(float *m, const float *t, int64_t n);
 
-/* t[j][r] = e(t[j][r] - m[r]); sum[r] += t[j][r], j ascending. e(x) = exp(x) to 2 ulp for x <= 0, and
- * exactly 0 below -87. Where m[r] is -inf, 0 stands for it. */
+/* t[j][r] = e(t[j][r] - m[r]); sum[r] += t[j][r], j ascending. e(x) = exp(x) to 2 ulp for x <= 0,
+ * and exactly 0 below -87. Where m[r] is -inf, 0 stands for it. */
 typedef void stk_expsum_fn(float *t, float *sum, const float *m, int64_t n);
 
 /* t = cap * tanh(t / cap) */
@@ -41,13 +41,14 @@ typedef void stk_softcap_fn(float *t, int64_t n, float cap);
 /* t[j][r] *= f[r] */
 typedef void stk_rescale_fn(float *t, const float *f, int64_t n);
 
-/* out[c] = round(x[c] * 127 / a) with a = max |x[c]|, ties to even; *scale = a / 127; *sum = sum of out.
- * A value that is not finite counts as 0; a = 0 gives zeros and scale 0. x, out: any alignment. */
+/* out[c] = round(x[c] * 127 / a) with a = max |x[c]|, ties to even; *scale = a / 127; *sum = sum of
+ * out. A value that is not finite counts as 0; a = 0 gives zeros and scale 0. x, out: any
+ * alignment. */
 typedef void stk_quant_fn(int8_t *out, float *scale, int32_t *sum, const float *x, int64_t d);
 
-/* out[i][r] = sum_c q[r][c] * vec[idx[i]][c], exact. q: the tile [dp / 4][16][4]. vec: rows of `stride`
- * bytes, values -127..127, dp of them (a multiple of 4). idx NULL: 0, 1, ... sum: sum of each vec row
- * (same numbering as vec; lets unsigned-signed instructions correct their offset). */
+/* out[i][r] = sum_c q[r][c] * vec[idx[i]][c], exact. q: the tile [dp / 4][16][4]. vec: rows of
+ * `stride` bytes, values -127..127, dp of them (a multiple of 4). idx NULL: 0, 1, ... sum: sum of
+ * each vec row (same numbering as vec; lets unsigned-signed instructions correct their offset). */
 typedef void stk_idot_fn(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
                          const int32_t *sum, const int32_t *idx, int64_t n, int64_t dp);
 
@@ -55,9 +56,9 @@ typedef void stk_idot_fn(int32_t *out, const int8_t *q, const int8_t *vec, int64
 typedef void stk_scale_fn(float *t, const int32_t *dot, const float *vscale, const int32_t *idx,
                           const float *rscale, const float *rbase, int64_t n, int add);
 
-/* g[i][r] = s2 < 2L ? (g + L) + s2 / 2 : g + sqrt(2L * s2), s2 = max(s2[i][r], 0), L = ln_b >= 0: the
- * log-sum-exp of exp(L) keys whose scores are normal with mean g and variance s2, capped where the
- * largest of them rules (random energy model). */
+/* g[i][r] = s2 < 2L ? (g + L) + s2 / 2 : g + sqrt(2L * s2), s2 = max(s2[i][r], 0), L = ln_b >= 0:
+ * the log-sum-exp of exp(L) keys whose scores are normal with mean g and variance s2, capped where
+ * the largest of them rules (random energy model). */
 typedef void stk_exemplar_fn(float *g, const float *s2, int64_t n, float ln_b);
 
 /* score[i] = sum_r p[i][r] * w[r], by the tree (r, r + 8), (r, r + 4), (r, r + 2), (r, r + 1). */

@@ -12,21 +12,11 @@ void sti_read_row(float *dst, const st_rows *x, int64_t head, int64_t tok, int64
     const sti_kernel_table *k = sti_kernels();
     const void *src = sti_row_at(x, head, tok);
     switch (x->dtype) {
-    case ST_DTYPE_F32:
-        memcpy(dst, src, (size_t)d * 4);
-        break;
-    case ST_DTYPE_F16:
-        k->unpack_f16_row(dst, src, d);
-        break;
-    case ST_DTYPE_BF16:
-        k->unpack_bf16_row(dst, src, d);
-        break;
-    case ST_DTYPE_Q8_0:
-        k->unpack_q8_0_row(dst, src, d);
-        break;
-    case ST_DTYPE_OTHER:
-        x->to_f32(src, dst, d);
-        break;
+    case ST_DTYPE_F32: memcpy(dst, src, (size_t)d * 4); break;
+    case ST_DTYPE_F16: k->unpack_f16_row(dst, src, d); break;
+    case ST_DTYPE_BF16: k->unpack_bf16_row(dst, src, d); break;
+    case ST_DTYPE_Q8_0: k->unpack_q8_0_row(dst, src, d); break;
+    case ST_DTYPE_OTHER: x->to_f32(src, dst, d); break;
     }
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, exemplar, score)
- * as plain loops. vector_scalar.c, vector_avx2.c and vector_avx512.c include this text and differ only
- * in the instructions the compiler may use: without contraction every lane does the same roundings, so
- * the bits agree. Include with ISA defined.
+ * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, exemplar,
+ * score) as plain loops. vector_scalar.c, vector_avx2.c and vector_avx512.c include this text and
+ * differ only in the instructions the compiler may use: without contraction every lane does the
+ * same roundings, so the bits agree. Include with ISA defined.
  */
 #include <math.h>
 #include <string.h>
@@ -68,11 +68,13 @@ void NAME(max_f32_r32)(float *restrict m, const float *restrict t, int64_t n)
     for (int r = 0; r < R; r++)                                                                    \
         sum[r] = acc[r];
 
-void NAME(expsum_f32_r16)(float *restrict t, float *restrict sum, const float *restrict m, int64_t n)
+void NAME(expsum_f32_r16)(float *restrict t, float *restrict sum, const float *restrict m,
+                          int64_t n)
 {
     EXPSUM_BODY(16)
 }
-void NAME(expsum_f32_r32)(float *restrict t, float *restrict sum, const float *restrict m, int64_t n)
+void NAME(expsum_f32_r32)(float *restrict t, float *restrict sum, const float *restrict m,
+                          int64_t n)
 {
     EXPSUM_BODY(32)
 }

@@ -11,8 +11,8 @@ sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb
     sti_frame f = {0};
     int64_t first = sti_max(qb * p->bq, a->first_query);
     int64_t last = sti_min((qb + 1) * p->bq, a->first_query + a->n_q);
-    int64_t see_lo = INT64_MAX, see_hi = 0;   /* seen by some row */
-    int64_t all_lo = 0, all_hi = INT64_MAX;   /* seen by every row that sees anything */
+    int64_t see_lo = INT64_MAX, see_hi = 0; /* seen by some row */
+    int64_t all_lo = 0, all_hi = INT64_MAX; /* seen by every row that sees anything */
 
     f.row0 = first - a->first_query;
     f.n_row = (int)(last - first);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * hip.c — the baseline: a tree of representative keys, written afresh from the description of HiP attention
- * (arXiv 2406.09827), our reading. The candidates are cut into 2 k' chunks (k': the searched budget); the
- * key in the middle of a chunk stands for it, its score is the largest over the sampled rows; the best k'
- * chunks are halved, and so on until every chunk is one block.
+ * hip.c — the baseline: a tree of representative keys, written afresh from the description of HiP
+ * attention (arXiv 2406.09827), our reading. The candidates are cut into 2 k' chunks (k': the
+ * searched budget); the key in the middle of a chunk stands for it, its score is the largest over
+ * the sampled rows; the best k' chunks are halved, and so on until every chunk is one block.
  */
 #include <math.h>
 

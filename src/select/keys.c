@@ -2,8 +2,8 @@
  *
  * keys.c — builds and grows the summary of the keys (docs/method/selection.md, "Build").
  *
- * Everything here is elementwise or summed in a stated order, without contraction, so the same keys and
- * queries give the same bytes on every machine, however they were cut into calls.
+ * Everything here is elementwise or summed in a stated order, without contraction, so the same keys
+ * and queries give the same bytes on every machine, however they were cut into calls.
  */
 #include <math.h>
 
@@ -16,7 +16,7 @@
 #define LEAF_BATCH 256 /* leaves whose full-precision statistics are held at once */
 #define KEY_TASK 256   /* keys quantised by one task */
 
-/* ---- memory ------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static bool vectors_grow(sti_vectors *x, int64_t n, int dp)
 {
@@ -165,7 +165,7 @@ void st_keys_truncate(st_keys *s, int64_t n_tok)
     s->n_int8 = sti_min(s->n_int8, n_tok);
 }
 
-/* ---- one vector, one node --------------------------------------------------------------------------------- */
+/* ---- one vector, one node -------------------------------------------------------------------- */
 
 /* Quantises x [d] into place i; the padding up to dp is zero. */
 static void vectors_put(sti_vectors *to, int64_t i, const float *x, int d, int dp)
@@ -271,7 +271,7 @@ static void node_join(sti_node *left, const sti_node *right, const float *w, flo
         left->exemplar = right->exemplar;
 }
 
-/* ---- appending ------------------------------------------------------------------------------------------------ */
+/* ---- appending ------------------------------------------------------------------------------- */
 
 struct append {
     st_keys *s;
@@ -478,7 +478,8 @@ st_status st_keys_append(st_keys *s, const st_attn *a, st_pool *pool, st_error *
     bool ok;
     STI_TRY(st_attn_check(a, err));
     if (a->n_kv_head != s->n_kv_head || a->d_k != s->d)
-        return sti_fail(err, ST_ERR_ARG, -1, "keys are [%d, .., %d], the summary was made for [%d, .., %d]",
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "keys are [%d, .., %d], the summary was made for [%d, .., %d]",
                         a->n_kv_head, a->d_k, s->n_kv_head, s->d);
     if (a->n_k < s->n_key)
         return sti_fail(err, ST_ERR_ARG, -1, "%lld keys given, but %lld were already taken in",

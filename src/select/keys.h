@@ -2,10 +2,11 @@
  *
  * keys.h — the inside of st_keys: int8 keys and the pyramid over them.
  *
- * Leaf j of the pyramid is key block j + 1 (block 0 is the sink: always kept, and so heavy that it would
- * hide everything under one node). Node (l, j) covers leaves [j << l, (j + 1) << l) and exists once they
- * are complete. All vectors are relative to `centre`, the mean key of leaf 0: a constant shift of the keys
- * changes every score of a row by the same amount, and int8 does not waste its range on a common offset.
+ * Leaf j of the pyramid is key block j + 1 (block 0 is the sink: always kept, and so heavy that it
+ * would hide everything under one node). Node (l, j) covers leaves [j << l, (j + 1) << l) and
+ * exists once they are complete. All vectors are relative to `centre`, the mean key of leaf 0: a
+ * constant shift of the keys changes every score of a row by the same amount, and int8 does not
+ * waste its range on a common offset.
  */
 #ifndef STI_KEYS_H
 #define STI_KEYS_H
@@ -48,7 +49,7 @@ typedef struct sti_key_head {
 struct st_keys {
     int n_kv_head, d, dp, bk; /* dp: d rounded up to 16 */
     int64_t n_key;            /* keys taken in */
-    int64_t n_int8;           /* of these, how many are quantised: 0 until leaf 0 is complete, else all */
+    int64_t n_int8; /* of these, how many are quantised: 0 until leaf 0 is complete, else all */
     int64_t n_leaf;
     bool scan; /* method auto has given up on stream here */
     sti_key_head *head;

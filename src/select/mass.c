@@ -11,8 +11,8 @@
 #include "select/mass.h"
 #include "select/methods.h"
 
-void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *q_scale, const float *base,
-                const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
+void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *q_scale,
+                const float *base, const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
 {
     const sti_kernel_table *k = sti_kernels();
     k->idot_i8_r16(w->dot_r, tile_q, x->v, w->keys->dp, x->sum, idx, n, w->keys->dp);
@@ -24,9 +24,8 @@ static void key_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n, bo
 {
     const sti_vectors *all = &w->keys->head[kv].key;
     const sti_row_tile *q = &w->tile;
-    sti_vectors x = {.v = all->v + key * w->keys->dp,
-                     .scale = all->scale + key,
-                     .sum = all->sum + key};
+    sti_vectors x = {
+        .v = all->v + key * w->keys->dp, .scale = all->scale + key, .sum = all->sum + key};
     sti_scores(w, t, q->q, q->q_scale, q->base, &x, NULL, n, false);
     if (w->a->softcap > 0.0f)
         sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
@@ -109,7 +108,7 @@ sti_mass sti_always_mass(sti_work *w, const sti_frame *f, int h)
     return m;
 }
 
-/* ---- ranking --------------------------------------------------------------------------------------------- */
+/* ---- ranking --------------------------------------------------------------------------------- */
 
 /* True if candidate x stands behind candidate y. */
 static bool behind(const float *score, int32_t x, int32_t y)
@@ -170,8 +169,9 @@ int64_t sti_top(const float *score, int64_t n, int64_t keep, int32_t *out)
     return keep;
 }
 
-/* How many of the ordered candidates a mass budget needs: the fewest that bring the mean over rows of the
- * kept share to p, and all that some row reads with more than 1 - p. share_r [n][16], always [16]: shares. */
+/* How many of the ordered candidates a mass budget needs: the fewest that bring the mean over rows
+ * of the kept share to p, and all that some row reads with more than 1 - p. share_r [n][16], always
+ * [16]: shares. */
 static int64_t fewest_for_mass(const sti_work *w, const float *share_r, const float *always,
                                const int32_t *order, int64_t n, int32_t *kept)
 {

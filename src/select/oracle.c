@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * oracle.c — method `exact`: F32 attention mass of every block on every row of the query block. What all
- * estimators are measured against.
+ * oracle.c — method `exact`: F32 attention mass of every block on every row of the query block.
+ * What all estimators are measured against.
  */
 #include <math.h>
 
@@ -47,7 +47,8 @@ static void block_mass(const sti_work *w, float *max, float *sum, float *s, cons
     sti_kernels()->expsum_f32_r32(s, sum, max, n_key);
 }
 
-/* Adds each visible block's share of a row's mass, summed over the tile's rows, to share [n_blk]. */
+/* Adds each visible block's share of a row's mass, summed over the tile's rows, to share [n_blk].
+ */
 static void add_shares(double *share, const float *max_r, const float *sum_r, int64_t n_blk,
                        const float *sink, int n)
 {

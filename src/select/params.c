@@ -64,7 +64,8 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
         return sti_fail(err, ST_ERR_ARG, -1, "mass is %g, must be 0 (none) or between 0 and 1",
                         (double)p->mass);
     if (p->mass > 0.0f && (p->method == ST_SELECT_HIP || p->method == ST_SELECT_WINDOW))
-        return sti_fail(err, ST_ERR_ARG, -1, "method %s estimates no mass: give it a number of blocks",
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "method %s estimates no mass: give it a number of blocks",
                         st_select_method_name(p->method));
     return ST_OK;
 }
@@ -87,7 +88,8 @@ int64_t st_select_min_k(const st_select_params *p)
     int64_t deep = p->sink_blk + p->window_blk + 4 + (int64_t)p->bq / p->bk;
     int64_t qb = sti_ceil_div(deep * p->bk, p->bq), most = 0;
     st_attn a = positions_only(0, (qb + p->bk + 1) * p->bq);
-    for (int64_t i = 0; i < p->bk; i++) { /* alignment of bq and bk repeats after at most bk blocks */
+    for (int64_t i = 0; i < p->bk;
+         i++) { /* alignment of bq and bk repeats after at most bk blocks */
         sti_frame f = sti_frame_make(&a, p, qb + i);
         most = sti_max(most, sti_frame_always(&f));
     }
@@ -104,7 +106,8 @@ static int64_t block_pairs(const st_attn *a, const sti_frame *f, int bk, int64_t
 {
     int64_t pairs = 0;
     for (int64_t i = f->row0; i < f->row0 + f->n_row; i++) {
-        int64_t lo = sti_max(sti_row_lo(a, i), b * bk), hi = sti_min(sti_row_hi(a, i), (b + 1) * bk);
+        int64_t lo = sti_max(sti_row_lo(a, i), b * bk),
+                hi = sti_min(sti_row_hi(a, i), (b + 1) * bk);
         pairs += sti_max(hi - lo, 0);
     }
     return pairs;
@@ -143,16 +146,18 @@ st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query,
     int64_t lo = st_select_min_k(p), hi = sti_max(lo + 1, n_tok / p->bk + 2);
     struct rows r = {first_query, n_q, sti_clamp(exact_below - first_query, 0, n_q - 1)};
     if (!(pruned >= 0.0 && pruned < 1.0))
-        return sti_fail(err, ST_ERR_ARG, -1, "pruned is %g, must be at least 0 and below 1", pruned);
+        return sti_fail(err, ST_ERR_ARG, -1, "pruned is %g, must be at least 0 and below 1",
+                        pruned);
     if (first_query < 0 || n_q < 1 || n_tok > INT32_MAX)
-        return sti_fail(err, ST_ERR_ARG, -1, "rows %lld..%lld: must lie in 0..%d", (long long)first_query,
-                        (long long)n_tok - 1, INT32_MAX - 1);
+        return sti_fail(err, ST_ERR_ARG, -1, "rows %lld..%lld: must lie in 0..%d",
+                        (long long)first_query, (long long)n_tok - 1, INT32_MAX - 1);
     if (pruned_share(*p, lo, r) < pruned)
-        return sti_fail(err, ST_ERR_LIMIT, -1,
-                        "%.2f %% pruned is out of reach for %lld tokens: with block-q %d, block-k %d the "
-                        "least budget, k = %lld, prunes %.2f %%; smaller blocks prune more",
-                        100.0 * pruned, (long long)n_tok, p->bq, p->bk, (long long)lo,
-                        100.0 * pruned_share(*p, lo, r));
+        return sti_fail(
+            err, ST_ERR_LIMIT, -1,
+            "%.2f %% pruned is out of reach for %lld tokens: with block-q %d, block-k %d the "
+            "least budget, k = %lld, prunes %.2f %%; smaller blocks prune more",
+            100.0 * pruned, (long long)n_tok, p->bq, p->bk, (long long)lo,
+            100.0 * pruned_share(*p, lo, r));
     while (hi - lo > 1) { /* share(lo) >= pruned; share(hi) may be less */
         int64_t mid = lo + (hi - lo) / 2;
         if (pruned_share(*p, mid, r) >= pruned)

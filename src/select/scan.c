@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * scan.c — every candidate block by its exact int8 mass on the sampled rows: quadratic, but without
- * values and on a fraction of the rows, and it loses no needle that those rows read. And `window`, which
- * looks at nothing.
+ * values and on a fraction of the rows, and it loses no needle that those rows read. And `window`,
+ * which looks at nothing.
  */
 #include "base/util.h"
 #include "select/mass.h"

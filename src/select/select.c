@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * select.c — the one call behind which all methods stand: spreads heads and query blocks over the threads,
- * joins always-kept and chosen blocks, and packs the result.
+ * select.c — the one call behind which all methods stand: spreads heads and query blocks over the
+ * threads, joins always-kept and chosen blocks, and packs the result.
  */
 #include <string.h>
 
@@ -16,10 +16,10 @@ struct job {
     const st_keys *keys;
     st_selection *sel;
     sti_frame *frame; /* [nbq] */
-    int64_t *offset;        /* [n_task + 1] where the task may write into sel->indices */
-    int64_t *count;         /* [n_task] */
-    sti_work **work;        /* [n_thread] */
-    bool *failed;           /* [n_thread] */
+    int64_t *offset;  /* [n_task + 1] where the task may write into sel->indices */
+    int64_t *count;   /* [n_task] */
+    sti_work **work;  /* [n_thread] */
+    bool *failed;     /* [n_thread] */
 };
 
 static int64_t choose(sti_work *w, const sti_frame *f, int h, int32_t *kept)
@@ -34,16 +34,11 @@ static int64_t choose(sti_work *w, const sti_frame *f, int h, int32_t *kept)
     }
     switch (w->p->method) {
     case ST_SELECT_STREAM:
-    case ST_SELECT_FLAT:
-        return sti_select_stream(w, f, h, kept);
-    case ST_SELECT_SCAN:
-        return sti_select_scan(w, f, h, kept);
-    case ST_SELECT_EXACT:
-        return sti_select_exact(w, f, h, kept);
-    case ST_SELECT_HIP:
-        return sti_select_hip(w, f, h, kept);
-    default:
-        return sti_select_window(w, f, h, kept);
+    case ST_SELECT_FLAT: return sti_select_stream(w, f, h, kept);
+    case ST_SELECT_SCAN: return sti_select_scan(w, f, h, kept);
+    case ST_SELECT_EXACT: return sti_select_exact(w, f, h, kept);
+    case ST_SELECT_HIP: return sti_select_hip(w, f, h, kept);
+    default: return sti_select_window(w, f, h, kept);
     }
 }
 
@@ -75,9 +70,10 @@ static bool run(struct job *j, st_pool *pool)
     return true;
 }
 
-/* ---- auto: is stream good enough here? -------------------------------------------------------------------- */
+/* ---- auto: is stream good enough here? ------------------------------------------------------- */
 
-/* A head may miss this share of the mass that scan keeps; all heads together this much on average. */
+/* A head may miss this share of the mass that scan keeps; all heads together this much on average.
+ */
 #define SHORT_HEAD 0.05f
 #define SHORT_MEAN 0.02f
 
@@ -111,10 +107,12 @@ static void check_task(void *ctx, int64_t task, int thread)
     sti_free(scan);
 }
 
-/* Spot check on the last query block (it holds the row that predicts the next token) and on one more. */
+/* Spot check on the last query block (it holds the row that predicts the next token) and on one
+ * more. */
 static bool stream_is_short(struct job *j, st_pool *pool)
 {
-    int64_t nbq = j->sel->nbq, block[2] = {nbq - 1, (int64_t)(sti_mix((uint64_t)nbq) % (uint64_t)nbq)};
+    int64_t nbq = j->sel->nbq,
+            block[2] = {nbq - 1, (int64_t)(sti_mix((uint64_t)nbq) % (uint64_t)nbq)};
     int n_head = j->sel->n_head, n_block = 0;
     struct check c = {.job = j, .block = block};
     float sum = 0.0f;
@@ -153,7 +151,7 @@ static bool run_auto(struct job *j, st_keys *keys, st_pool *pool)
     return true;
 }
 
-/* ---- the call ------------------------------------------------------------------------------------------------ */
+/* ---- the call -------------------------------------------------------------------------------- */
 
 static st_selection *selection_new(const st_attn *a, int bq, int bk)
 {
@@ -189,7 +187,8 @@ static void pack(st_selection *sel, const int64_t *offset, const int64_t *count)
 {
     int64_t n = 0, n_task = sel->n_head * sel->nbq;
     for (int64_t t = 0; t < n_task; t++) {
-        memmove(sel->indices + n, sel->indices + offset[t], (size_t)count[t] * sizeof *sel->indices);
+        memmove(sel->indices + n, sel->indices + offset[t],
+                (size_t)count[t] * sizeof *sel->indices);
         sel->indptr[t] = n;
         n += count[t];
     }
@@ -264,7 +263,8 @@ static st_status check_call(const st_attn *a, const st_select_params *p, const s
     if (a->bias != NULL && p->method != ST_SELECT_WINDOW)
         return sti_fail(err, ST_ERR_ARG, -1, "bias is given: only method window goes with it");
     if (keys != NULL && (keys->n_kv_head != a->n_kv_head || keys->d != a->d_k || keys->bk != p->bk))
-        return sti_fail(err, ST_ERR_ARG, -1, "keys were made for %d KV heads, d %d, bk %d; not %d, %d, %d",
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "keys were made for %d KV heads, d %d, bk %d; not %d, %d, %d",
                         keys->n_kv_head, keys->d, keys->bk, a->n_kv_head, a->d_k, p->bk);
     if (keys != NULL && keys->n_key != a->n_k)
         return sti_fail(err, ST_ERR_ARG, -1, "keys took in %lld keys, n_k is %lld",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * stream.c — the hierarchical estimator (docs/method/selection.md, "Descend"). Two beam descents through
- * the pyramid, one by exemplars and one by channel bounds, propose leaves; the exact mass of the union
- * decides. `flat` is the same with every leaf on the first frontier.
+ * stream.c — the hierarchical estimator (docs/method/selection.md, "Descend"). Two beam descents
+ * through the pyramid, one by exemplars and one by channel bounds, propose leaves; the exact mass
+ * of the union decides. `flat` is the same with every leaf on the first frontier.
  */
 #include <math.h>
 
@@ -39,7 +39,8 @@ static int64_t beam_width(const sti_work *w, const sti_frame *f)
     return sti_max(beam, f->budget);
 }
 
-/* Scores of nodes as if each were one leaf: t_r, and for exemplars u_r as a second key beside it. */
+/* Scores of nodes as if each were one leaf: t_r, and for exemplars u_r as a second key beside it.
+ */
 static void node_scores(sti_work *w, const sti_level *level, const sti_vectors *key,
                         enum descent by, const int32_t *node, int64_t n)
 {
@@ -65,8 +66,8 @@ static void node_scores(sti_work *w, const sti_level *level, const sti_vectors *
     }
 }
 
-/* Row-normalised mass of the scored nodes into w->score; their unnormalised mass stays in t_r, relative
- * to known->max, which is raised. */
+/* Row-normalised mass of the scored nodes into w->score; their unnormalised mass stays in t_r,
+ * relative to known->max, which is raised. */
 static void node_mass(sti_work *w, sti_mass *known, enum descent by, int64_t n)
 {
     const sti_kernel_table *k = sti_kernels();
@@ -106,7 +107,8 @@ static void keep_pruned_mass(const sti_work *w, sti_mass *known, int64_t n, cons
     }
 }
 
-/* The next frontier: children of the nodes in `node` that touch the range. Ascending stays ascending. */
+/* The next frontier: children of the nodes in `node` that touch the range. Ascending stays
+ * ascending. */
 static int64_t expand(int32_t *out, const int32_t *node, int64_t n, struct range leaves, int level)
 {
     int64_t m = 0;
@@ -117,8 +119,8 @@ static int64_t expand(int32_t *out, const int32_t *node, int64_t n, struct range
     return m;
 }
 
-/* Splits the frontier: nodes inside the range into `full`, returns how many; the (at most two) half-visible
- * nodes at its edges go on for free, outside the beam: inside it they would eat it. */
+/* Splits the frontier: nodes inside the range into `full`, returns how many; the (at most two)
+ * half-visible nodes at its edges go on for free, outside the beam: inside it they would eat it. */
 static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leaves, int level,
                            int32_t *full, int64_t *left_edge, int64_t *right_edge)
 {
@@ -135,8 +137,8 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
     return m;
 }
 
-/* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` starts as the always-
- * kept mass and ends with the mass of everything pruned on the way. */
+/* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` starts as
+ * the always- kept mass and ends with the mass of everything pruned on the way. */
 static int64_t descend(sti_work *w, const sti_frame *f, int kv, enum descent by, sti_mass *known,
                        int32_t *out)
 {

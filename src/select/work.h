@@ -14,12 +14,12 @@
 /* The sampled rows of a frame, in the lanes of a tile; lanes without a row have weight 0. */
 typedef struct sti_row_tile {
     int n;
-    int64_t row[R16];             /* index into a's rows */
-    int64_t lo[R16], hi[R16];     /* visible keys */
-    float weight[R16];            /* 1 for a row, 0 for an empty lane */
-    int8_t *q, *q_abs, *q_sq;     /* [dp / 4][16][4]: q, |q|, q^2 in int8 */
+    int64_t row[R16];         /* index into a's rows */
+    int64_t lo[R16], hi[R16]; /* visible keys */
+    float weight[R16];        /* 1 for a row, 0 for an empty lane */
+    int8_t *q, *q_abs, *q_sq; /* [dp / 4][16][4]: q, |q|, q^2 in int8 */
     float q_scale[R16], sq_scale[R16];
-    float base[R16];              /* q . centre: what the relative keys leave out */
+    float base[R16]; /* q . centre: what the relative keys leave out */
     float zero[R16];
 } sti_row_tile;
 
@@ -38,7 +38,7 @@ typedef struct sti_work {
     int64_t cap;
     int32_t *dot_r;
     float *t_r, *u_r, *s2_r;
-    float *max_r, *sum_r;    /* per candidate block */
+    float *max_r, *sum_r; /* per candidate block */
     float *score;
     int32_t *list[4]; /* a method's own */
     int32_t *gather;  /* of the helpers in mass.c and node scoring: lives only inside one of them */
@@ -49,8 +49,8 @@ void sti_work_free(sti_work *w);
 /* Room for n items in every array. False: out of memory. */
 bool sti_work_reserve(sti_work *w, int64_t n);
 
-/* Fills w->tile for head h: R = min(p->rows, rows) rows, row number (j + 1) * n / R - 1 for j = 0..R-1, so
- * the last is always there; q times scale, quantised. */
+/* Fills w->tile for head h: R = min(p->rows, rows) rows, row number (j + 1) * n / R - 1 for j =
+ * 0..R-1, so the last is always there; q times scale, quantised. */
 void sti_work_sample(sti_work *w, const sti_frame *f, int h);
 
 #endif

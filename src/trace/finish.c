@@ -354,27 +354,17 @@ static st_status write_tensor(struct assembly *a, const struct item *it, size_t 
 {
     const sti_journal *j = a->j;
     switch (it->what) {
-    case PIECE_PTR:
-        return sti_outfile_write(a->out, j->piece_ptr, bytes, err);
-    case TOKENS:
-        return sti_outfile_write(a->out, j->token, bytes, err);
-    case TEXT:
-        return sti_outfile_write(a->out, j->text, bytes, err);
-    case INDPTR:
-        return write_indptr(a, &j->layer[it->i], err);
-    case HEAD:
-        return sti_outfile_write(a->out, j->layer[it->i].head, bytes, err);
+    case PIECE_PTR: return sti_outfile_write(a->out, j->piece_ptr, bytes, err);
+    case TOKENS: return sti_outfile_write(a->out, j->token, bytes, err);
+    case TEXT: return sti_outfile_write(a->out, j->text, bytes, err);
+    case INDPTR: return write_indptr(a, &j->layer[it->i], err);
+    case HEAD: return sti_outfile_write(a->out, j->layer[it->i].head, bytes, err);
     case INDICES:
-    case MASS:
-        return write_entries(a, &j->layer[it->i], it->what, err);
-    case LSE:
-        return write_lse(a, &j->layer[it->i], err);
-    case CERT_ROWS:
-        return sti_outfile_write(a->out, a->samples.rows[it->i], bytes, err);
-    case CERT_RECALL:
-        return sti_outfile_write(a->out, a->samples.layer[it->i].recall, bytes, err);
-    case CERT_ERR:
-        return sti_outfile_write(a->out, a->samples.layer[it->i].err, bytes, err);
+    case MASS: return write_entries(a, &j->layer[it->i], it->what, err);
+    case LSE: return write_lse(a, &j->layer[it->i], err);
+    case CERT_ROWS: return sti_outfile_write(a->out, a->samples.rows[it->i], bytes, err);
+    case CERT_RECALL: return sti_outfile_write(a->out, a->samples.layer[it->i].recall, bytes, err);
+    case CERT_ERR: return sti_outfile_write(a->out, a->samples.layer[it->i].err, bytes, err);
     }
     return ST_OK;
 }

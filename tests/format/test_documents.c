@@ -61,10 +61,10 @@ static void test_pointers(void)
 /* Empty for what is not there and for what is neither string nor number nor truth value. */
 static void test_nothing(void)
 {
-    static const char *const pointer[] = {"/nothing", "/model", "/model/layers", "/model/empty",
-                                          "", "/absent", "/model/name/x", "/model/layers/3",
-                                          "/yes/0", "/model/layers/-1", "zero", "model/name",
-                                          "/Zero", "/zero/"};
+    static const char *const pointer[] = {
+        "/nothing", "/model",        "/model/layers",   "/model/empty", "",
+        "/absent",  "/model/name/x", "/model/layers/3", "/yes/0",       "/model/layers/-1",
+        "zero",     "model/name",    "/Zero",           "/zero/"};
     for (size_t i = 0; i < sizeof pointer / sizeof *pointer; i++)
         CHECK(is("doc", pointer[i], ""));
     CHECK(is("absent", "/zero", ""));

@@ -154,12 +154,8 @@ static void mutate_trace(struct input *in)
         uint64_t n = 0;
         memcpy(&n, in->data, in->size < 8 ? in->size : 8);
         switch (pick(6)) {
-        case 0:
-            in->size = pick(in->size) + 1;
-            break;
-        case 1:
-            poke(in, 0);
-            break;
+        case 0: in->size = pick(in->size) + 1; break;
+        case 1: poke(in, 0); break;
         case 2: /* in the data alone */
             if (n < in->size - 8 && in->size > 8)
                 poke(in, 8 + n);

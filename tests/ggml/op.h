@@ -64,7 +64,8 @@ static inline void op_causal_mask(op *o)
     for (int64_t s = 0; s < o->s.n_stream; s++)
         for (int64_t i = 0; i < o->s.n_tok; i++)
             for (int64_t j = 0; j < o->s.n_kv; j++)
-                m[(s * o->s.n_tok + i) * o->s.n_kv + j] = j <= o->s.n_kv - o->s.n_tok + i ? 0 : 0xfc00;
+                m[(s * o->s.n_tok + i) * o->s.n_kv + j] =
+                    j <= o->s.n_kv - o->s.n_tok + i ? 0 : 0xfc00;
 }
 
 static inline uint16_t *op_mask_at(op *o, int64_t row, int64_t key)
@@ -72,13 +73,14 @@ static inline uint16_t *op_mask_at(op *o, int64_t row, int64_t key)
     return (uint16_t *)o->mask->data + row * o->s.n_kv + key;
 }
 
-/* View of the first n_kv cells of a cache, in the order the node wants: [d, n_kv, n_kv_head, n_stream]. */
-static inline struct ggml_tensor *op_view(struct ggml_context *ctx, struct ggml_tensor *cache, int d,
-                                          const op_shape *s)
+/* View of the first n_kv cells of a cache, in the order the node wants: [d, n_kv, n_kv_head,
+ * n_stream]. */
+static inline struct ggml_tensor *op_view(struct ggml_context *ctx, struct ggml_tensor *cache,
+                                          int d, const op_shape *s)
 {
     struct ggml_tensor *v =
-        ggml_view_4d(ctx, cache, d, s->n_kv_head, s->n_kv, s->n_stream, ggml_row_size(cache->type, d),
-                     cache->nb[1], cache->nb[2], 0);
+        ggml_view_4d(ctx, cache, d, s->n_kv_head, s->n_kv, s->n_stream,
+                     ggml_row_size(cache->type, d), cache->nb[1], cache->nb[2], 0);
     return ggml_permute(ctx, v, 0, 2, 1, 3);
 }
 
@@ -90,8 +92,10 @@ static inline op op_new(op_shape s)
     s.n_cache = s.n_cache > 0 ? s.n_cache : s.n_kv;
     o.ctx = ggml_init(p);
     q = o.q = ggml_new_tensor_4d(o.ctx, GGML_TYPE_F32, s.d_k, s.n_head, s.n_tok, s.n_stream);
-    o.cache_k = ggml_new_tensor_3d(o.ctx, s.type_k, (int64_t)s.d_k * s.n_kv_head, s.n_cache, s.n_stream);
-    o.cache_v = ggml_new_tensor_3d(o.ctx, s.type_v, (int64_t)s.d_v * s.n_kv_head, s.n_cache, s.n_stream);
+    o.cache_k =
+        ggml_new_tensor_3d(o.ctx, s.type_k, (int64_t)s.d_k * s.n_kv_head, s.n_cache, s.n_stream);
+    o.cache_v =
+        ggml_new_tensor_3d(o.ctx, s.type_v, (int64_t)s.d_v * s.n_kv_head, s.n_cache, s.n_stream);
     ggml_set_name(o.cache_k, "cache_k_l3");
     ggml_set_name(o.cache_v, "cache_v_l3");
     if (s.mask)
@@ -123,7 +127,8 @@ static inline void op_free(op *o)
     ggml_free(o->ctx);
 }
 
-/* Computes the node on a backend into out [n_stream, n_tok, n_head, d_v] (free()); NULL if it failed. */
+/* Computes the node on a backend into out [n_stream, n_tok, n_head, d_v] (free()); NULL if it
+ * failed. */
 static inline float *op_compute(op *o, ggml_backend_t backend)
 {
     float *out;

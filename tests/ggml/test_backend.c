@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_backend.c — the backend beside ggml's own CPU kernel on single attention nodes: every operand type
- * and feature with everything kept, what is declined, and what becomes of the summaries when the cache
- * grows, is rewound or edited.
+ * test_backend.c — the backend beside ggml's own CPU kernel on single attention nodes: every
+ * operand type and feature with everything kept, what is declined, and what becomes of the
+ * summaries when the cache grows, is rewound or edited.
  */
 #include "../unit/check.h"
 #include "op.h"
@@ -42,8 +42,8 @@ static double distance(const float *a, const float *b, int64_t n)
     return sqrt(diff / (norm + 1e-30));
 }
 
-/* With everything kept, and in exact mode, both give what ggml gives. ggml rounds queries (to F16 or the
- * cache's own type) and sums values in F16, so the tolerance is theirs, not ours. */
+/* With everything kept, and in exact mode, both give what ggml gives. ggml rounds queries (to F16
+ * or the cache's own type) and sums values in F16, so the tolerance is theirs, not ours. */
 static void check_same(op *o, const char *what, double tolerance)
 {
     float *want, *got;
@@ -200,7 +200,7 @@ static void test_declined(void)
     op_free(&o);
 }
 
-/* ---- pruned runs --------------------------------------------------------------------------------------------- */
+/* ---- pruned runs ----------------------------------------------------------------------------- */
 
 /* The same node on a backend without a past. */
 static float *compute_fresh(op *o)
@@ -219,7 +219,8 @@ static bool identical(float *a, float *b, const op *o)
     return same;
 }
 
-/* A node of n_tok rows over the first n_kv cells of another node's cache: the same memory, as in a model. */
+/* A node of n_tok rows over the first n_kv cells of another node's cache: the same memory, as in a
+ * model. */
 static op over_cache_of(op *owner, int n_tok, int n_kv)
 {
     op_shape s = owner->s;
@@ -300,7 +301,7 @@ static void test_growing(void)
     op_free(&whole);
 }
 
-/* ---- the sink ------------------------------------------------------------------------------------------------- */
+/* ---- the sink -------------------------------------------------------------------------------- */
 
 struct seen {
     int n_chunk, n_sparse, n_exact, n_cert, layer;
@@ -386,8 +387,8 @@ int main(void)
     device = ggml_backend_reg_dev_get(reg, 0);
     ours = ggml_backend_dev_init(device, NULL);
     cpu = ggml_backend_cpu_init();
-    ((void (*)(ggml_backend_t, int))ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"))(
-        ours, 2);
+    ((void (*)(ggml_backend_t, int))ggml_backend_reg_get_proc_address(
+        reg, "ggml_backend_set_n_threads"))(ours, 2);
     test_types();
     test_features();
     test_masks();

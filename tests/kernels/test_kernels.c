@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_kernels.c — every row of the ledger against the scalar kernel of the same name, on random data with
- * the edges that matter: odd sizes, infinities, NaN, zeros, unaligned rows. Rows above the level in use
- * (ST_CPU) are left to the run at that level.
+ * test_kernels.c — every row of the ledger against the scalar kernel of the same name, on random
+ * data with the edges that matter: odd sizes, infinities, NaN, zeros, unaligned rows. Rows above
+ * the level in use (ST_CPU) are left to the run at that level.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -44,7 +44,8 @@ static bool close_to(const float *a, const float *b, int64_t n, double tolerance
     for (int64_t i = 0; i < n; i++) {
         if (isnan(b[i]) ? isnan(a[i]) : a[i] == b[i])
             continue;
-        if (tolerance == 0.0 || !(fabs((double)a[i] - b[i]) <= tolerance * (1.0 + fabs((double)b[i])))) {
+        if (tolerance == 0.0 ||
+            !(fabs((double)a[i] - b[i]) <= tolerance * (1.0 + fabs((double)b[i])))) {
             printf("  element %lld: %.9g, scalar %.9g\n", (long long)i, (double)a[i], (double)b[i]);
             return false;
         }
@@ -57,7 +58,7 @@ static int lanes(const sti_kernel_row *row)
     return atoi(row->tile + 1);
 }
 
-/* ---- one check per op: runs the row and the scalar one on the same data ---------------------------------- */
+/* ---- one check per op: runs the row and the scalar one on the same data ---------------------- */
 
 static bool check_unpack(const sti_kernel_row *row, stk_unpack_fn *scalar)
 {
@@ -84,7 +85,8 @@ static bool check_unpack(const sti_kernel_row *row, stk_unpack_fn *scalar)
 static bool check_qk(const sti_kernel_row *row, stk_qk_fn *scalar)
 {
     int64_t R = lanes(row), n = 1 + below(40), d = 1 + below(130), ld = d + below(9);
-    float *qt = floats(d * R, 1), *k = floats(n * ld, 1), *a = floats(n * R, 1), *b = floats(n * R, 1);
+    float *qt = floats(d * R, 1), *k = floats(n * ld, 1), *a = floats(n * R, 1),
+          *b = floats(n * R, 1);
     bool ok;
     ((stk_qk_fn *)row->fn)(a, qt, k, n, d, ld);
     scalar(b, qt, k, n, d, ld);
@@ -99,7 +101,8 @@ static bool check_qk(const sti_kernel_row *row, stk_qk_fn *scalar)
 static bool check_pv(const sti_kernel_row *row, stk_pv_fn *scalar)
 {
     int64_t R = lanes(row), n = 1 + below(40), d = 1 + below(130), ld = d + below(9);
-    float *p = floats(n * R, 1), *v = floats(n * ld, 1), *a = floats(d * R, 1), *b = floats(d * R, 1);
+    float *p = floats(n * R, 1), *v = floats(n * ld, 1), *a = floats(d * R, 1),
+          *b = floats(d * R, 1);
     bool ok;
     memcpy(a, b, (size_t)(d * R) * sizeof *a);
     ((stk_pv_fn *)row->fn)(a, p, v, n, d, ld);
@@ -285,7 +288,8 @@ static bool check_exemplar(const sti_kernel_row *row, stk_exemplar_fn *scalar)
 static bool check_score(const sti_kernel_row *row, stk_score_fn *scalar)
 {
     int64_t n = below(30);
-    float *p = floats(n * 16 + 1, 1), *w = floats(16, 1), *a = floats(n + 1, 1), *b = floats(n + 1, 1);
+    float *p = floats(n * 16 + 1, 1), *w = floats(16, 1), *a = floats(n + 1, 1),
+          *b = floats(n + 1, 1);
     bool ok;
     ((stk_score_fn *)row->fn)(a, p, w, n);
     scalar(b, p, w, n);
@@ -327,7 +331,7 @@ static const sti_kernel_row *scalar_row(const sti_kernel_row *rows, int n, const
     return NULL;
 }
 
-/* ---- the scalar kernels themselves, against libm and plain sums --------------------------------------------- */
+/* ---- the scalar kernels themselves, against libm and plain sums ------------------------------ */
 
 static void test_exp(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * llama_host.h — libllama used directly, as a program of its own would: contexts with our attention or
- * ggml's, batches of several sequences, and real text (our own headers) to run over.
+ * llama_host.h — libllama used directly, as a program of its own would: contexts with our attention
+ * or ggml's, batches of several sequences, and real text (our own headers) to run over.
  */
 #ifndef LLAMA_HOST_H
 #define LLAMA_HOST_H
@@ -15,9 +15,9 @@
 #define HOST_LAST 16 /* predictions that are compared: at the last positions */
 
 typedef enum host_path {
-    HOST_OURS,      /* our backend as configured */
-    HOST_STOCK,     /* ggml's flash attention */
-    HOST_STOCK_OFF  /* ggml's attention as separate operations */
+    HOST_OURS,     /* our backend as configured */
+    HOST_STOCK,    /* ggml's flash attention */
+    HOST_STOCK_OFF /* ggml's attention as separate operations */
 } host_path;
 
 /* Opens the model that the variable names; skips the test (77) where it is not set. */
@@ -58,7 +58,8 @@ static inline int32_t *host_text(const st_model *model, int64_t *n_tok)
             fclose(f);
         }
     }
-    if (dir == NULL || st_model_tokenize(model, text, (int64_t)n, true, &token, n_tok, &err) != ST_OK) {
+    if (dir == NULL ||
+        st_model_tokenize(model, text, (int64_t)n, true, &token, n_tok, &err) != ST_OK) {
         printf("no text: %s\n", err.message);
         exit(1);
     }
@@ -92,8 +93,8 @@ static inline struct llama_context *host_context(const st_model *model, host_pat
     return ctx;
 }
 
-/* Exact attention (k = 0), or a selection of k key blocks of 16 per query block of 32 in the layers without
- * a sliding window. */
+/* Exact attention (k = 0), or a selection of k key blocks of 16 per query block of 32 in the layers
+ * without a sliding window. */
 static inline void host_configure(int64_t k, const st_model *model)
 {
     st_ggml_params p = st_ggml_params_default();
@@ -103,8 +104,8 @@ static inline void host_configure(int64_t k, const st_model *model)
     CHECK_STATUS(st_ggml_configure(&p, NULL, NULL), ST_OK);
 }
 
-/* Puts tokens [n] of sequence seq at positions from `first`. The logits after the last HOST_LAST of them
- * (fewer if n is less), the libllama context's: the last batch must hold them. */
+/* Puts tokens [n] of sequence seq at positions from `first`. The logits after the last HOST_LAST of
+ * them (fewer if n is less), the libllama context's: the last batch must hold them. */
 static inline float *host_decode(struct llama_context *ctx, const int32_t *token, int n, int first,
                                  int seq)
 {

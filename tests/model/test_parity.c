@@ -2,9 +2,10 @@
  *
  * test_parity.c — with everything kept, a model predicts what it predicts under stock libllama.
  *
- * F32 weights: KL <= 1e-5 for the next token of every prompt, by exact attention and by a selection of
- * every block. BF16 weights: averaged over the last predictions of all prompts, no more than twice what
- * stock's own two paths (flash attention on and off) differ by; one prediction alone is too noisy to judge.
+ * F32 weights: KL <= 1e-5 for the next token of every prompt, by exact attention and by a selection
+ * of every block. BF16 weights: averaged over the last predictions of all prompts, no more than
+ * twice what stock's own two paths (flash attention on and off) differ by; one prediction alone is
+ * too noisy to judge.
  */
 #include "llama_host.h"
 
@@ -66,8 +67,8 @@ static void check_bf16(const char *variable)
         float *ours = predict(m, HOST_OURS, 0, token, n);
         double kl_ours = host_kl(stock, ours, HOST_LAST, m);
         double kl_stock = host_kl(stock, off, HOST_LAST, m);
-        printf("%-12s BF16 %4d tokens: mean KL ours %.1e, stock on/off %.1e\n", variable, n, kl_ours,
-               kl_stock);
+        printf("%-12s BF16 %4d tokens: mean KL ours %.1e, stock on/off %.1e\n", variable, n,
+               kl_ours, kl_stock);
         ours_mean += kl_ours / N_PROMPT;
         stock_mean += kl_stock / N_PROMPT;
         free(stock);

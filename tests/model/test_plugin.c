@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_plugin.c — libggml-sparsetrace.so in a program that knows nothing of us: ggml loads it, the variable
- * SPARSETRACE configures it, and libllama's attention goes through it. Each setting is tried in a process
- * of its own, since a plug-in reads its settings once.
+ * test_plugin.c — libggml-sparsetrace.so in a program that knows nothing of us: ggml loads it, the
+ * variable SPARSETRACE configures it, and libllama's attention goes through it. Each setting is
+ * tried in a process of its own, since a plug-in reads its settings once.
  */
 #include <ggml-backend.h>
 #include <llama.h>
@@ -100,7 +100,8 @@ int main(void)
     float *stock, *exact, *sparse, *wrong;
     long n, m, unused;
     if (model == NULL || plugin == NULL) {
-        printf("SKIP: ST_SMOLLM2 and ST_PLUGIN do not name a model and the plug-in (`make test` sets them)\n");
+        printf("SKIP: ST_SMOLLM2 and ST_PLUGIN do not name a model and the plug-in (`make test` "
+               "sets them)\n");
         return 77;
     }
     stock = run(model, plugin, NULL, &n);

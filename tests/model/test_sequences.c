@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_sequences.c — what programs do to a KV cache, step by step beside stock libllama (F32 weights, KL
+ * test_sequences.c — what programs do to a KV cache, step by step beside stock libllama (F32
+ * weights, KL
  * <= 1e-5): decoding token by token, several sequences in one batch (one stream or many), a copied
  * sequence, rewinding, and a context shift.
  */
@@ -32,7 +33,8 @@ static void twins_free(twins *t)
 }
 
 /* The same tokens into both, with every block selected; the worst KL is printed and judged. */
-static void twins_decode(twins *t, const int32_t *token, int n, int first, int seq, const char *what)
+static void twins_decode(twins *t, const int32_t *token, int n, int first, int seq,
+                         const char *what)
 {
     int n_out = n < HOST_LAST ? n : HOST_LAST;
     float *want = host_copy(host_decode(t->stock, token, n, first, seq), n_out, model);
@@ -126,7 +128,8 @@ static void test_context_shift(void)
     llama_memory_seq_add(llama_get_memory(t.ours), 0, 232, -1, -200);
     llama_memory_seq_add(llama_get_memory(t.stock), 0, 232, -1, -200);
     steps(&t, text + N_PROMPT, N_PROMPT - 200, 0, "shifted");
-    twins_decode(&t, text + N_PROMPT + N_STEP, 300, N_PROMPT - 200 + N_STEP, 0, "shifted, a longer batch");
+    twins_decode(&t, text + N_PROMPT + N_STEP, 300, N_PROMPT - 200 + N_STEP, 0,
+                 "shifted, a longer batch");
     twins_free(&t);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * check.h — the tests' three macros. A check that fails prints its place and the test goes on; main ends
- * with `return check_report();`.
+ * check.h — the tests' three macros. A check that fails prints its place and the test goes on; main
+ * ends with `return check_report();`.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -30,8 +30,8 @@ static int check_failed, check_done;
         check_done++;                                                                              \
         if (check_a_ != check_b_) {                                                                \
             check_failed++;                                                                        \
-            printf("%s:%d: failed: %s is %lld, %s is %lld\n", __FILE__, __LINE__, #a, check_a_, #b, \
-                   check_b_);                                                                      \
+            printf("%s:%d: failed: %s is %lld, %s is %lld\n", __FILE__, __LINE__, #a, check_a_,    \
+                   #b, check_b_);                                                                  \
         }                                                                                          \
     } while (0)
 
@@ -47,7 +47,8 @@ static int check_failed, check_done;
         }                                                                                          \
     } while (0)
 
-/* First thing in a main that is run once for each level of ST_CPU: a machine below the level skips. */
+/* First thing in a main that is run once for each level of ST_CPU: a machine below the level skips.
+ */
 #define CHECK_LEVEL()                                                                              \
     do {                                                                                           \
         const char *check_l_ = getenv("ST_LEVEL_WANTED");                                          \

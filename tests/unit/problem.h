@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * problem.h — random attention problems for tests: heavy-tailed keys, so that selection has something to
- * find.
+ * problem.h — random attention problems for tests: heavy-tailed keys, so that selection has
+ * something to find.
  */
 #ifndef PROBLEM_H
 #define PROBLEM_H
@@ -45,7 +45,8 @@ static inline float *problem_fill(int64_t n, bool heavy)
 }
 
 /* The last n_q of n_k causal rows, F32. */
-static inline problem problem_new(int n_head, int n_kv_head, int64_t n_q, int64_t n_k, int d_k, int d_v)
+static inline problem problem_new(int n_head, int n_kv_head, int64_t n_q, int64_t n_k, int d_k,
+                                  int d_v)
 {
     problem p = {.q = problem_fill(n_head * n_q * d_k, false),
                  .k = problem_fill(n_kv_head * n_k * d_k, true),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_attend.c — attention against a plain double-precision loop, and the two identities: full selection
- * equals exact attention, a partial one equals exact attention under the same -inf mask.
+ * test_attend.c — attention against a plain double-precision loop, and the two identities: full
+ * selection equals exact attention, a partial one equals exact attention under the same -inf mask.
  */
 #include <string.h>
 
@@ -18,12 +18,15 @@ static void plain(const problem *p, const bool *keep, double *out, double *lse)
             double *s = malloc((size_t)a->n_k * sizeof *s), top = -INFINITY, sum = 0.0;
             double sink = a->sinks != NULL ? (double)a->sinks[h] : -INFINITY;
             int64_t lo = a->lo != NULL ? a->lo[i] : 0;
-            int64_t hi = a->bias != NULL ? a->n_k : a->hi != NULL ? a->hi[i] : a->first_query + i + 1;
+            int64_t hi = a->bias != NULL ? a->n_k
+                         : a->hi != NULL ? a->hi[i]
+                                         : a->first_query + i + 1;
             double *o = out + (h * a->n_q + i) * a->d_v;
             for (int64_t j = 0; j < a->n_k; j++) {
                 s[j] = 0.0;
                 for (int c = 0; c < a->d_k; c++)
-                    s[j] += (double)p->q[(h * a->n_q + i) * a->d_k + c] * p->k[(g * a->n_k + j) * a->d_k + c];
+                    s[j] += (double)p->q[(h * a->n_q + i) * a->d_k + c] *
+                            p->k[(g * a->n_k + j) * a->d_k + c];
                 s[j] *= (double)a->scale;
                 if (a->softcap > 0)
                     s[j] = (double)a->softcap * tanh(s[j] / (double)a->softcap);
@@ -57,8 +60,9 @@ struct result {
 static struct result result_new(const st_attn *a, int64_t nnz)
 {
     size_t rows = (size_t)(a->n_head * a->n_q);
-    struct result r = {malloc(rows * (size_t)a->d_v * 4), malloc(rows * 4), malloc((size_t)nnz * 4 + 1),
-                       malloc(rows * (size_t)a->d_v * 8), malloc(rows * 8), {0}};
+    struct result r = {
+        malloc(rows * (size_t)a->d_v * 4), malloc(rows * 4), malloc((size_t)nnz * 4 + 1),
+        malloc(rows * (size_t)a->d_v * 8), malloc(rows * 8), {0}};
     r.o = (st_attend_out){.out = r.out,
                           .stride_tok = a->d_v,
                           .stride_head = a->n_q * a->d_v,
@@ -89,7 +93,8 @@ static bool agrees(const st_attn *a, const struct result *r)
     return worst < 2e-4;
 }
 
-/* A problem with one of the features: window, sinks, softcap, several sequences, nothing visible. */
+/* A problem with one of the features: window, sinks, softcap, several sequences, nothing visible.
+ */
 static problem featured(int which, int32_t **lo, int32_t **hi, float **sinks)
 {
     int group = 1 + problem_below(4), kv = 1 + problem_below(3);
@@ -167,7 +172,8 @@ static void test_identities(st_pool *pool)
         plain(&p, full ? NULL : keep, r.want_out, r.want_lse);
         CHECK(agrees(&p.a, &r));
         /* mass: each row of a block that sees something gives 1, less what goes to the sink */
-        for (int64_t row = 0; full && p.a.sinks == NULL && t % 6 != 5 && row < sel->n_head * sel->nbq; row++) {
+        for (int64_t row = 0;
+             full && p.a.sinks == NULL && t % 6 != 5 && row < sel->n_head * sel->nbq; row++) {
             double sum = 0.0;
             for (int64_t i = sel->indptr[row]; i < sel->indptr[row + 1]; i++)
                 sum += r.mass[i];

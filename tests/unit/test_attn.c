@@ -250,8 +250,8 @@ static void test_contiguous(void)
     static const struct {
         st_dtype dtype;
         int64_t row_bytes;
-    } want[] = {{ST_DTYPE_F32, 256}, {ST_DTYPE_F16, 128},
-                {ST_DTYPE_BF16, 128}, {ST_DTYPE_Q8_0, 68}};
+    } want[] = {
+        {ST_DTYPE_F32, 256}, {ST_DTYPE_F16, 128}, {ST_DTYPE_BF16, 128}, {ST_DTYPE_Q8_0, 68}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         st_rows x = st_rows_contiguous(data, want[i].dtype, 10, 64);
         CHECK(x.data == data && x.dtype == want[i].dtype && x.to_f32 == NULL);

@@ -54,8 +54,9 @@ static void test_levels(void)
 
 static void test_unknown_values(void)
 {
-    static const char *const value[] = {"", "AVX2", "Scalar", "avx", "avx5", "avx2 ", " scalar",
-                                        "sse4", "none", "0", "scalar,avx2", "unknown"};
+    static const char *const value[] = {"",     "AVX2",  "Scalar",      "avx",
+                                        "avx5", "avx2 ", " scalar",     "sse4",
+                                        "none", "0",     "scalar,avx2", "unknown"};
     for (size_t i = 0; i < sizeof value / sizeof *value; i++)
         CHECK_EQ(in_child(value[i], level), (int)sti_cpu_machine());
 }

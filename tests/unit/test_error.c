@@ -13,8 +13,8 @@ static void test_status_names(void)
     static const struct {
         st_status status;
         const char *name;
-    } want[] = {{ST_OK, "ok"},           {ST_ERR_ARG, "argument"}, {ST_ERR_MEM, "memory"},
-                {ST_ERR_IO, "io"},       {ST_ERR_FORMAT, "format"}, {ST_ERR_LIMIT, "limit"},
+    } want[] = {{ST_OK, "ok"},           {ST_ERR_ARG, "argument"},       {ST_ERR_MEM, "memory"},
+                {ST_ERR_IO, "io"},       {ST_ERR_FORMAT, "format"},      {ST_ERR_LIMIT, "limit"},
                 {ST_ERR_MODEL, "model"}, {ST_ERR_CANCELLED, "cancelled"}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         CHECK(strcmp(st_status_name(want[i].status), want[i].name) == 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_select.c — properties every method has to have; the integers themselves are checked against NumPy in
- * tests/python/test_reference.py.
+ * test_select.c — properties every method has to have; the integers themselves are checked against
+ * NumPy in tests/python/test_reference.py.
  */
 #include <string.h>
 
@@ -24,7 +24,8 @@ static bool holds(const st_selection *s, int64_t row, int64_t block)
     return false;
 }
 
-/* Ascending, visible, sink and diagonal kept, no more than the budget unless the always-kept are more. */
+/* Ascending, visible, sink and diagonal kept, no more than the budget unless the always-kept are
+ * more. */
 static void check_form(const st_attn *a, const st_select_params *p, const st_selection *s)
 {
     for (int64_t row = 0; row < s->n_head * s->nbq; row++) {
@@ -219,7 +220,8 @@ static void test_auto_falls_back(st_pool *pool)
     problem_free(&p);
 }
 
-/* Pruned share of n_q rows from `first` on at budget k, by selecting; the rows before `exact` keep all. */
+/* Pruned share of n_q rows from `first` on at budget k, by selecting; the rows before `exact` keep
+ * all. */
 static double share_of(int64_t k, int64_t first, int64_t n_q, int64_t exact)
 {
     problem x = problem_new(1, 1, n_q - exact, first + n_q, 4, 4);
@@ -233,12 +235,14 @@ static double share_of(int64_t k, int64_t first, int64_t n_q, int64_t exact)
     CHECK_EQ(visible, st_causal_pairs(first + exact, n_q - exact));
     st_selection_free(s);
     problem_free(&x);
-    return 1.0 - (double)(kept + st_causal_pairs(first, exact)) / (double)st_causal_pairs(first, n_q);
+    return 1.0 -
+           (double)(kept + st_causal_pairs(first, exact)) / (double)st_causal_pairs(first, n_q);
 }
 
 static void test_budgets(void)
 {
-    /* rows asked for, how many of them are exact, the share: all, the last of a long sequence, a window */
+    /* rows asked for, how many of them are exact, the share: all, the last of a long sequence, a
+     * window */
     static const struct {
         int64_t first, n_q, exact;
         double pruned;
@@ -251,7 +255,8 @@ static void test_budgets(void)
     CHECK_EQ(st_select_min_k(&p), 4); /* sink, window, two diagonal blocks */
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         int64_t first = asked[i].first, n_q = asked[i].n_q, exact = asked[i].exact;
-        CHECK_STATUS(st_select_k_for_pruned(&p, first, n_q, exact, asked[i].pruned, &k, &err), ST_OK);
+        CHECK_STATUS(st_select_k_for_pruned(&p, first, n_q, exact, asked[i].pruned, &k, &err),
+                     ST_OK);
         CHECK(share_of(k, first, n_q, exact) >= asked[i].pruned); /* enough, and the next is not */
         CHECK(share_of(k + 1, first, n_q, exact) < asked[i].pruned);
     }
@@ -279,14 +284,21 @@ static void test_parameters(void)
         case 7: p.beam = 0; break;
         case 8: p.rerank = 0; break;
         case 9: p.method = (st_select_method)99; break;
-        case 10: p.method = ST_SELECT_HIP; p.mass = 0.5f; break;
-        case 11: p.method = ST_SELECT_WINDOW; p.mass = 0.5f; break;
+        case 10:
+            p.method = ST_SELECT_HIP;
+            p.mass = 0.5f;
+            break;
+        case 11:
+            p.method = ST_SELECT_WINDOW;
+            p.mass = 0.5f;
+            break;
         }
         CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
         CHECK(s == NULL && err.message[0] != '\0');
     }
     for (int i = 0; i < ST_SELECT_METHOD_COUNT; i++) {
-        CHECK_STATUS(st_select_method_parse(st_select_method_name((st_select_method)i), &m, NULL), ST_OK);
+        CHECK_STATUS(st_select_method_parse(st_select_method_name((st_select_method)i), &m, NULL),
+                     ST_OK);
         CHECK_EQ(m, i);
     }
     CHECK_STATUS(st_select_method_parse("magic", &m, &err), ST_ERR_ARG);
