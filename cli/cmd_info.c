@@ -112,9 +112,9 @@ static double pruned(const st_trace_info *i)
 
 static void print_recipe(const st_trace *t, const st_trace_info *i, const char *path)
 {
-    char a[128], b[128], c[128], n[32];
+    char a[128], b[128], c[128], reference[128], n[32];
     bool agrees = strcmp(value(t, "result", "/next_token/agree", a), "true") == 0;
-    const char *against = value(t, "result", "/next_token/against", b);
+    const char *against = value(t, "result", "/next_token/against", reference);
     bool compared = strcmp(against, "none") != 0 && *against != '?'; /* salvaged: no result */
     out_row("trace", "%s, %s%s", path, out_bytes(n, i->bytes),
             i->complete ? "" : ", SALVAGED from an interrupted run");
@@ -320,11 +320,11 @@ static int show(const st_trace *t, const struct info_args *a, const st_trace_inf
     } else {
         print_recipe(t, info, a->file);
         if (reads)
-            printf("\nread by rows %lld..%lld, whole query blocks (share of the mass, mean over "
-                   "heads; "
-                   "then the head that reads it the most)\n",
-                   (long long)(part->row_begin / info->bq * info->bq),
-                   (long long)whole_blocks_end(part->row_end, info) - 1);
+            printf(
+                "\nread by rows %lld..%lld (share of the mass, mean over heads; then the head that "
+                "reads it most)\n",
+                (long long)(part->row_begin / info->bq * info->bq),
+                (long long)whole_blocks_end(part->row_end, info) - 1);
         else
             printf("\nwho reads tokens %lld..%lld (share of their mass, mean over heads)\n",
                    (long long)key_begin, (long long)key_end - 1);

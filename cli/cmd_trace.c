@@ -237,8 +237,8 @@ static void print_agreement(const st_model *m, const st_trace_report *r)
                                            : "CHANGED",
             other, shown(m, r->next.top_a, a), 100 * r->next.p_a, shown(m, r->next.top_b, b),
             100 * r->next.p_b);
-    out_row("", "KL %.3g nats, margin of the top token %.2f (noise floor %s: KL %.1g, margin %.2g)",
-            r->next.kl, r->next.margin_a, r->floor_measured ? "measured" : "assumed", r->floor_kl,
+    out_row("", "KL %.3g nats, margin %.2f nats (noise floor %s: KL %.1g, margin %.2g)", r->next.kl,
+            r->next.margin_a, r->floor_measured ? "measured" : "assumed", r->floor_kl,
             r->floor_margin);
     out_row("", "last %d positions: %d of %d next tokens the same, mean KL %.3g",
             r->next.n_compared, r->next.n_same, r->next.n_compared, r->next.kl_mean);
@@ -250,14 +250,14 @@ static void print_certificate(const st_trace_report *r)
         out_row("recall", "not certified");
         return;
     }
-    out_row("recall",
-            "%.1f %% of the exact mass kept, 95 %% interval %.1f..%.1f (certificate: %lld rows a "
-            "layer)",
-            100 * r->cert.recall_mean, 100 * r->cert.recall_ci95[0], 100 * r->cert.recall_ci95[1],
-            (long long)r->cert.n_row);
+    out_row(
+        "recall",
+        "%.1f %% of the exact mass kept, 95 %% interval %.1f..%.1f (%lld certified rows a layer)",
+        100 * r->cert.recall_mean, 100 * r->cert.recall_ci95[0], 100 * r->cert.recall_ci95[1],
+        (long long)r->cert.n_row);
     out_row("",
-            "5th percentile %.1f %%, worst head %.1f %% (layer %d, head %d), last row %.1f %%, "
-            "output error %.1f %%",
+            "5th percentile %.1f %%, worst head %.1f %% (L%d.H%d), last row %.1f %%, output error "
+            "%.1f %%",
             100 * r->cert.recall_p5, 100 * r->cert.recall_worst, r->cert.worst_layer,
             r->cert.worst_head, 100 * r->recall_last, 100 * r->cert.err_mean);
 }

@@ -301,6 +301,40 @@ static void test_growing(void)
     op_free(&whole);
 }
 
+/* A window whose rows come one at a time shows from one graph to the next; keys removed at the front do
+ * not look like one. */
+static void test_window_by_steps(void)
+{
+    enum { WINDOW = 150 };
+    for (int removed = 0; removed < 2; removed++) {
+        ggml_backend_t fresh = ggml_backend_dev_init(device, NULL);
+        op_shape s = base;
+        st_ggml_stats stats;
+        op whole;
+        s.n_cache = 256;
+        s.n_tok = s.n_kv = 100;
+        whole = op_new(s);
+        configure(6, false, NULL);
+        free(op_compute(&whole, fresh));
+        st_ggml_take_stats(&stats);
+        for (int n = 101; n < 200; n++) {
+            op o = over_cache_of(&whole, 1, n);
+            for (int j = 0; j < (removed ? (n > 150 ? 40 : 0) : n - WINDOW); j++)
+                *op_mask_at(&o, 0, j) = 0xfc00;
+            free(op_compute(&o, fresh));
+            op_free(&o);
+        }
+        st_ggml_take_stats(&stats);
+        CHECK_EQ(stats.n_sparse + stats.n_exact, 99);
+        if (removed)
+            CHECK_EQ(stats.n_exact, 0);
+        else /* the step at which the window first moves, and all after it */
+            CHECK_EQ(stats.n_exact, 200 - (WINDOW + 1));
+        op_free(&whole);
+        ggml_backend_free(fresh);
+    }
+}
+
 /* ---- the sink -------------------------------------------------------------------------------- */
 
 struct seen {
@@ -368,6 +402,13 @@ static void test_sink(void)
     free(op_compute(&o, ours));
     CHECK(seen.n_exact > 0 && seen.n_sparse == 0 && seen.rows == 300 && seen.sound);
     op_causal_mask(&o);
+    o.node->op_params[1] = 0x41000000; /* ALiBi (max_bias 8.0): exact, and no pair is seen that is hidden */
+    seen = (struct seen){.sound = true};
+    configure(6, false, &sink);
+    free(op_compute(&o, ours));
+    CHECK(seen.n_exact == 1 && seen.n_sparse == 0);
+    CHECK_EQ(seen.visible, 6 * st_causal_pairs(0, 300));
+    o.node->op_params[1] = 0;
     configure(6, false, &full); /* a sink that fails stops the graph and says why */
     ggml_backend_t fresh = ggml_backend_dev_init(device, NULL);
     CHECK(ggml_backend_graph_compute(fresh, o.graph) != GGML_STATUS_SUCCESS);
@@ -395,6 +436,7 @@ int main(void)
     test_declined();
     test_cache_edits();
     test_growing();
+    test_window_by_steps();
     test_sink();
     ggml_backend_free(ours);
     ggml_backend_free(cpu);

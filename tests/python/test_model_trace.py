@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pathlib
+import pty
 import resource
 import signal
 import subprocess
@@ -252,6 +253,30 @@ def test_hostile_model(tmp_path):
         bad.write_bytes(good[:size])
         assert "bad.gguf" in run("trace", "-m", bad, "-p", "hi", code=1).stderr
     assert [p.name for p in tmp_path.iterdir()] == ["bad.gguf"]
+
+
+def test_progress_on_a_terminal_only(needle):
+    """A bar with rate and remaining time on a terminal, wiped at the end; none in a pipe, none if quiet."""
+    _, options = needle
+    command = [CLI, "trace", "-m", SMOLLM2, *map(str, options), "--k", "8", "--against", "none", "--ubatch", "256"]
+    assert subprocess.run(command, check=True, capture_output=True).stderr == b""
+    for more, wanted in ([], True), (["--quiet"], False):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(command + more, stderr=theirs, stdout=subprocess.DEVNULL)
+        os.close(theirs)
+        drawn = b""
+        while True:
+            try:
+                block = os.read(ours, 4096)
+            except OSError: # the other end is closed
+                break
+            if not block:
+                break
+            drawn += block
+        os.close(ours)
+        assert process.wait() == 0
+        assert (b"recorded run" in drawn and b"/s, " in drawn and b" left" in drawn) == wanted
+        assert drawn.endswith(b"\r\x1b[K") or not wanted
 
 
 def wait_for(path, process):
