@@ -301,8 +301,8 @@ static void test_growing(void)
     op_free(&whole);
 }
 
-/* A window whose rows come one at a time shows from one graph to the next; keys removed at the front do
- * not look like one. */
+/* A window whose rows come one at a time shows from one graph to the next; keys removed at the
+ * front do not look like one. */
 static void test_window_by_steps(void)
 {
     enum { WINDOW = 150 };
@@ -402,7 +402,8 @@ static void test_sink(void)
     free(op_compute(&o, ours));
     CHECK(seen.n_exact > 0 && seen.n_sparse == 0 && seen.rows == 300 && seen.sound);
     op_causal_mask(&o);
-    o.node->op_params[1] = 0x41000000; /* ALiBi (max_bias 8.0): exact, and no pair is seen that is hidden */
+    o.node->op_params[1] =
+        0x41000000; /* ALiBi (max_bias 8.0): exact, and no pair is seen that is hidden */
     seen = (struct seen){.sound = true};
     configure(6, false, &sink);
     free(op_compute(&o, ours));
