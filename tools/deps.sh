@@ -60,7 +60,7 @@ build_pinned() { # prefix
     make_cache deps
     local work
     work=$(mktemp -d "$cache/deps/.build-XXXXXX")
-    trap 'rm -rf "$work"' EXIT # half a build is gigabytes
+    trap "rm -rf '$work'" EXIT # half a build is gigabytes
     tar xzf "$llama_archive" -C "$work" --strip-components=2 --wildcards '*/vendor/llama.cpp' ||
         die "cannot unpack $llama_archive"
     compile "$work/llama.cpp" "$work/build"
