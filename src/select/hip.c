@@ -47,7 +47,7 @@ int64_t sti_select_hip(sti_work *w, const sti_frame *f, int h, int32_t *kept)
         int64_t n_best, m = 0;
         bool single = true;
         score_chunks(w, sti_kv_head(w->a, h), from, to, n);
-        n_best = sti_top(w->score, n, f->budget, best);
+        n_best = sti_top(w, n, f->budget, best);
         for (int64_t i = 0; i < n_best; i++)
             single = single && to[best[i]] - from[best[i]] == 1;
         if (single) {

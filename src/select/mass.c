@@ -162,11 +162,57 @@ static int by_number(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-int64_t sti_top(const float *score, int64_t n, int64_t keep, int32_t *out)
+/* The keep-th largest of x[0..n), 1 <= keep <= n; reorders x. No NaN. */
+static float kth_largest(float *x, int64_t n, int64_t keep)
 {
-    keep = top_ordered(score, n, keep, out);
-    qsort(out, (size_t)keep, sizeof *out, by_number);
-    return keep;
+    int64_t lo = 0, hi = n - 1, at = keep - 1;
+    while (lo < hi) {
+        float a = x[lo], b = x[lo + (hi - lo) / 2], c = x[hi];
+        float pivot = a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
+        int64_t i = lo, j = hi;
+        while (i <= j) {
+            while (x[i] > pivot)
+                i++;
+            while (x[j] < pivot)
+                j--;
+            if (i <= j) {
+                float t = x[i];
+                x[i++] = x[j];
+                x[j--] = t;
+            }
+        }
+        if (at <= j)
+            hi = j;
+        else if (at >= i)
+            lo = i;
+        else
+            break;
+    }
+    return x[at];
+}
+
+int64_t sti_top(sti_work *w, int64_t n, int64_t keep, int32_t *out)
+{
+    float *copy = w->u_r, least;
+    int64_t n_equal = keep, n_out = 0;
+    if (keep >= n) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (int32_t)i;
+        return n;
+    }
+    if (keep == 0)
+        return 0;
+    for (int64_t i = 0; i < n; i++) {
+        w->score[i] = w->score[i] == w->score[i] ? w->score[i] : -INFINITY; /* NaN comes last */
+        copy[i] = w->score[i];
+    }
+    least = kth_largest(copy, n, keep);
+    for (int64_t i = 0; i < n; i++)
+        n_equal -= w->score[i] > least;
+    for (int64_t i = 0; i < n; i++)
+        if (w->score[i] > least || (w->score[i] == least && n_equal-- > 0))
+            out[n_out++] = (int32_t)i;
+    return n_out;
 }
 
 /* How many of the ordered candidates a mass budget needs: the fewest that bring the mean over rows
@@ -194,13 +240,17 @@ static int64_t fewest_for_mass(const sti_work *w, const float *share_r, const fl
     return n_kept;
 }
 
-int64_t sti_keep(const sti_work *w, const sti_frame *f, const float *share_r, const float *always,
+int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
                  const int32_t *candidate, int64_t n, int32_t *kept)
 {
-    int64_t n_kept = top_ordered(w->score, n, f->budget, kept);
-    if (w->p->mass > 0.0f)
+    int64_t n_kept;
+    if (w->p->mass > 0.0f) {
+        n_kept = top_ordered(w->score, n, f->budget, kept);
         n_kept = fewest_for_mass(w, share_r, always, kept, n_kept, kept);
-    qsort(kept, (size_t)n_kept, sizeof *kept, by_number);
+        qsort(kept, (size_t)n_kept, sizeof *kept, by_number);
+    } else {
+        n_kept = sti_top(w, n, f->budget, kept);
+    }
     for (int64_t i = 0; i < n_kept; i++)
         kept[i] = candidate[kept[i]];
     return n_kept;

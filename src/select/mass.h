@@ -34,10 +34,11 @@ int64_t sti_rank(sti_work *w, const sti_frame *f, int h, const sti_mass *always,
 /* The heaviest candidates by w->score, the part of sti_rank that other scores share: share_r
  * [n][16] and always [16] are shares of the mass per lane (w->tile.n of them), for a mass budget.
  */
-int64_t sti_keep(const sti_work *w, const sti_frame *f, const float *share_r, const float *always,
+int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
                  const int32_t *candidate, int64_t n, int32_t *kept);
 
-/* Indices of the `keep` largest of score[n], ties to the lower index, ascending into out. */
-int64_t sti_top(const float *score, int64_t n, int64_t keep, int32_t *out);
+/* Indices of the `keep` largest of w->score[n], ties to the lower index, ascending into out. Uses
+ * w->u_r. */
+int64_t sti_top(sti_work *w, int64_t n, int64_t keep, int32_t *out);
 
 #endif

@@ -157,7 +157,7 @@ static int64_t descend(sti_work *w, const sti_frame *f, int kv, enum descent by,
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
         node_scores(w, &head->level[level], &head->key, by, full, n_full);
         node_mass(w, known, by, n_full);
-        n_keep = sti_top(w->score, n_full, keep, out);
+        n_keep = sti_top(w, n_full, keep, out);
         keep_pruned_mass(w, known, n_full, out, n_keep);
         for (int64_t i = 0; i < n_keep; i++)
             out[i] = full[out[i]];
