@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * certify.c — exact attention of a few rows beside what the sparse run gave for them. A task is one
- * row with a batch of the heads that share a KV head.
+ * certify.c — exact attention of a few rows beside what the sparse run gave for them. A task is a tile
+ * of (row, head) pairs that share a KV head.
  */
 #include <math.h>
 
@@ -15,7 +15,6 @@ struct certify {
     const st_attend_out *sparse;
     const int64_t *rows;
     int64_t n_row;
-    int n_batch; /* tiles that the heads of one KV head need */
     float *recall, *err_rel;
     float *out_buf; /* [n_thread, d_v] */
 };
@@ -49,27 +48,36 @@ static float relative_error(const float *x, const float *exact, int d)
                               : (float)sqrt(diff / norm); /* finite, whatever the exact norm */
 }
 
+/* Lane r of tile t of a KV head: the sampled row (its place in rows) and the head. Rows outermost,
+ * so that rows which fit together in a tile read the keys once. */
+static int64_t sample_of(const struct certify *c, int kv, int64_t t, int r, int *head)
+{
+    int group = c->job.a->n_head / c->job.a->n_kv_head;
+    int64_t pair = t * STI_TILE_ROWS + r;
+    *head = kv * group + (int)(pair % group);
+    return pair / group;
+}
+
 static void certify_task(void *ctx, int64_t task, int thread)
 {
     struct certify *c = ctx;
     const st_attn *a = c->job.a;
     sti_job_thread *t = &c->job.thread[thread];
-    int group = a->n_head / a->n_kv_head, per_row = a->n_kv_head * c->n_batch;
-    int kv = (int)(task % per_row) / c->n_batch, g0 = (int)(task % c->n_batch) * STI_TILE_ROWS;
-    int64_t i = task / per_row, row = c->rows[i], n_seg;
+    int kv = (int)(task % a->n_kv_head);
+    int64_t nr = task / a->n_kv_head, n_seg;
+    int64_t n_pair = c->n_row * (a->n_head / a->n_kv_head);
     float *exact = c->out_buf + (int64_t)thread * a->d_v;
-    sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, group - g0)};
-    for (int r = 0; r < tile.n; r++) {
-        tile.head[r] = kv * group + g0 + r;
-        tile.row[r] = row;
-    }
+    sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, n_pair - nr * STI_TILE_ROWS)};
+    for (int r = 0; r < tile.n; r++)
+        tile.row[r] = c->rows[sample_of(c, kv, nr, r, &tile.head[r])];
     n_seg = sti_visible_segments(t, a, &tile, c->sel->bk);
     if (n_seg < 0 || !sti_tile_run(t->work, &tile, t->seg, n_seg, c->err_rel != NULL, true)) {
         t->failed = true;
         return;
     }
     for (int r = 0; r < tile.n; r++) {
-        int h = tile.head[r];
+        int h;
+        int64_t i = sample_of(c, kv, nr, r, &h), row = tile.row[r];
         const float *got =
             c->sparse->out + row * c->sparse->stride_tok + h * c->sparse->stride_head;
         if (c->recall != NULL)
@@ -87,6 +95,7 @@ st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_
                      float *err_rel, st_error *err)
 {
     struct certify c = {.sel = sel, .sparse = sparse, .rows = rows, .n_row = n_row};
+    int64_t n_tile;
     bool ok;
     c.recall = recall;
     c.err_rel = err_rel;
@@ -101,11 +110,11 @@ st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_
     if (err_rel != NULL && (a->v.data == NULL || sparse->out == NULL))
         return sti_fail(err, ST_ERR_ARG, -1,
                         "err_rel is wanted, but v or the sparse output is NULL");
-    c.n_batch = (int)sti_ceil_div(a->n_head / a->n_kv_head, STI_TILE_ROWS);
+    n_tile = sti_ceil_div(n_row * (a->n_head / a->n_kv_head), STI_TILE_ROWS);
     c.out_buf = sti_alloc((size_t)st_pool_size(pool) * (size_t)a->d_v * sizeof *c.out_buf);
     ok = sti_job_begin(&c.job, a, pool) && c.out_buf != NULL;
     if (ok)
-        sti_pool_run(pool, n_row * a->n_kv_head * c.n_batch, certify_task, &c);
+        sti_pool_run(pool, n_tile * a->n_kv_head, certify_task, &c);
     sti_free(c.out_buf);
     if (!sti_job_end(&c.job, ok))
         return sti_fail_mem(err, (size_t)a->n_k * sizeof(float) * STI_TILE_ROWS / (size_t)sel->bk);

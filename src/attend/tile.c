@@ -205,6 +205,53 @@ static void finish_shares(sti_tile_work *w, int64_t n_chunk)
     (w->R == 16 ? t->rescale_f32_r16 : t->rescale_f32_r32)(w->chunk_factor, inv, n_chunk);
 }
 
+/* Segments [i, end) that follow on one another as one: fewer, longer products. Returns the next i.
+ */
+static int64_t join(const sti_segment *seg, int64_t i, int64_t end, sti_segment *run)
+{
+    *run = seg[i++];
+    for (; i < end && seg[i].key == run->end; i++)
+        run->end = seg[i].end;
+    return i;
+}
+
+/* One past the last segment of the chunk that begins at segment i. */
+static int64_t chunk_end(const sti_segment *seg, int64_t i, int64_t n_seg)
+{
+    int64_t n = 0;
+    for (; i < n_seg && n + seg[i].end - seg[i].key <= STI_CHUNK_KEYS; i++)
+        n += seg[i].end - seg[i].key;
+    return i;
+}
+
+static void run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t begin,
+                      int64_t end, int32_t chunk, bool values, bool shares)
+{
+    sti_segment run;
+    int64_t n = 0;
+    for (int64_t i = begin; i < end; n += run.end - run.key) {
+        i = join(seg, i, end, &run);
+        segment_scores(w, tile, w->s + n * w->R, &run);
+    }
+    raise_max(w, w->s, n);
+    if (shares)
+        memcpy(w->chunk_factor + (int64_t)chunk * w->R, w->max, (size_t)w->R * sizeof(float));
+    n = 0;
+    for (int64_t i = begin; i < end; n += seg[i].end - seg[i].key, i++) {
+        _Alignas(64) float sum[STI_TILE_ROWS] = {0};
+        run_sums(w, w->s + n * w->R, sum, seg[i].end - seg[i].key);
+        if (shares) {
+            memcpy(w->seg_sum + i * w->R, sum, (size_t)w->R * sizeof(float));
+            w->seg_chunk[i] = chunk;
+        }
+    }
+    n = 0;
+    for (int64_t i = begin; values && i < end; n += run.end - run.key) {
+        i = join(seg, i, end, &run);
+        segment_values(w, tile, w->s + n * w->R, &run);
+    }
+}
+
 bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t n_seg,
                   bool values, bool shares)
 {
@@ -213,27 +260,9 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
         return false;
     load_rows(w, tile);
     for (int64_t i = 0; i < n_seg; chunk++) {
-        int64_t first = i, n = 0;
-        for (; i < n_seg && n + seg[i].end - seg[i].key <= STI_CHUNK_KEYS; i++) {
-            segment_scores(w, tile, w->s + n * w->R, &seg[i]);
-            n += seg[i].end - seg[i].key;
-        }
-        raise_max(w, w->s, n);
-        if (shares)
-            memcpy(w->chunk_factor + (int64_t)chunk * w->R, w->max, (size_t)w->R * sizeof(float));
-        n = 0;
-        for (int64_t j = first; j < i; j++) {
-            _Alignas(64) float sum[STI_TILE_ROWS] = {0};
-            float *p = w->s + n * w->R;
-            run_sums(w, p, sum, seg[j].end - seg[j].key);
-            if (shares) {
-                memcpy(w->seg_sum + j * w->R, sum, (size_t)w->R * sizeof(float));
-                w->seg_chunk[j] = chunk;
-            }
-            if (values)
-                segment_values(w, tile, p, &seg[j]);
-            n += seg[j].end - seg[j].key;
-        }
+        int64_t end = chunk_end(seg, i, n_seg);
+        run_chunk(w, tile, seg, i, end, chunk, values, shares);
+        i = end;
     }
     if (shares)
         finish_shares(w, chunk);
