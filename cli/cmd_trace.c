@@ -15,6 +15,7 @@ struct trace_args {
     const char *layers, *heads, *rows, *against, *weights, *ctk, *ctv;
     budget_args budget;
     int64_t n_thread, cert_rows, seed, ubatch;
+    double max_kl;
     bool chat, lse, json, quiet, strict, floor, verbose;
 };
 
@@ -33,6 +34,8 @@ static int parse(struct trace_args *a, int argc, char **argv)
         {"--answer", "TEXT", ARG_TEXT, &a->answer, 0, 0,
          "what the assistant's answer begins with (put after the prompt)"},
         BUDGET_OPTIONS(a->budget),
+        {"--max-kl", "NATS", ARG_REAL, &a->max_kl, 1e-9, 1e9,
+         "--k auto: also keep the next token's distribution this near (KL)"},
         {"--against", "WHAT", ARG_TEXT, &a->against, 0, 0,
          "what the next token must agree with: dense (an exact run; default up to\n"
          "16,384 tokens), stable (the run with 2k; default beyond), none"},
@@ -119,6 +122,9 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
         return code;
     if (p->budget == ST_BUDGET_AUTO && p->against == ST_AGAINST_NONE)
         return args_complain("trace", "--k auto needs something to agree with: not --against none");
+    if (a->max_kl > 0 && p->budget != ST_BUDGET_AUTO)
+        return args_complain("trace", "--max-kl goes with --k auto, which looks for the budget");
+    p->max_kl = a->max_kl;
     if (a->strict && p->against == ST_AGAINST_NONE)
         return args_complain("trace", "--strict needs something to agree with: not --against none");
     if (a->floor && p->against != ST_AGAINST_DEFAULT && p->against != ST_AGAINST_DENSE)

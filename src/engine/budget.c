@@ -23,6 +23,11 @@ static int64_t full_budget(const sti_tracer *t)
     return sti_max(nbk, 1);
 }
 
+static bool good_enough(const sti_tracer *t, const st_agreement *next)
+{
+    return sti_tracer_agrees(t, next) && (t->p->max_kl <= 0.0 || next->kl <= t->p->max_kl);
+}
+
 static st_status try_budget(sti_tracer *t, int64_t k, bool *ok, st_error *err)
 {
     st_agreement next;
@@ -31,7 +36,7 @@ static st_status try_budget(sti_tracer *t, int64_t k, bool *ok, st_error *err)
     snprintf(what, sizeof what, "trying k = %lld", (long long)k);
     STI_TRY(sti_tracer_pass(t, k, NULL, what, &pass, err));
     st_compare(t->reference, pass.logits, pass.n_last, pass.n_vocab, &next);
-    *ok = sti_tracer_agrees(t, &next);
+    *ok = good_enough(t, &next);
     return ST_OK;
 }
 
@@ -76,7 +81,7 @@ static st_status search_stable(sti_tracer *t, st_error *err)
         snprintf(what, sizeof what, "trying k = %lld", (long long)sti_min(2 * k, full));
         STI_TRY(sti_tracer_pass(t, sti_min(2 * k, full), NULL, what, &pass, err));
         st_compare(pass.logits, t->reference, pass.n_last, pass.n_vocab, &next);
-        if (sti_tracer_agrees(t, &next) && next.kl < STABLE_KL)
+        if (good_enough(t, &next) && next.kl < STABLE_KL)
             break;
     }
     STI_TRY(sti_tracer_keep(t, &pass, err));

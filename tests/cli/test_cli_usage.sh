@@ -147,6 +147,8 @@ test_trace() {
         misused "--against: \"$value\"" trace -m model -p text --against "$value"
     done
     misused "--against" trace -m model -p text --against none
+    misused "--max-kl" trace -m model -p text --k 8 --max-kl 0.1
+    misused "--strict" trace -m model -p text --k 8 --against none --strict
     misused "--floor" trace -m model -p text --k 8 --against stable --floor
     misused "--floor" trace -m model -p text --k 8 --against none --floor
     misused '--weights: "f16"' trace -m model -p text --weights f16

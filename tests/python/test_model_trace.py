@@ -128,6 +128,14 @@ def test_budgets(needle):
     assert stable["next_token"]["against"] == "stable" and stable["next_token"]["agree"]
 
 
+def test_a_budget_that_stays_near(auto, needle):
+    """--max-kl asks for more than the same token, and gets it with more blocks."""
+    _, options = needle
+    report = trace(*options, "--max-kl", "0.05")
+    assert report["kl"] <= 0.05 < auto[0]["kl"] and report["next_token"]["agree"]
+    assert report["k"] > auto[0]["k"] and report["recall"]["mean"] > auto[0]["recall"]["mean"]
+
+
 def test_everything_kept_is_exact(needle):
     _, options = needle
     report = trace(*options, "--k", "100000")
