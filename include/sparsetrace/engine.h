@@ -176,7 +176,8 @@ typedef struct st_trace_params {
     st_select_params select;
     st_budget budget;
     double pruned;
-    double max_kl; /* 0: none. Nats: ST_BUDGET_AUTO then also wants the last position's KL this low */
+    double max_kl; /* 0: none. Nats: ST_BUDGET_AUTO then also wants the last position's KL this
+                      low */
     st_against against;
     int cert_rows;           /* 32 */
     uint64_t seed;           /* 0 */

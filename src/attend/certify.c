@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * certify.c — exact attention of a few rows beside what the sparse run gave for them. A task is a tile
- * of (row, head) pairs that share a KV head.
+ * certify.c — exact attention of a few rows beside what the sparse run gave for them. A task is a
+ * tile of (row, head) pairs that share a KV head.
  */
 #include <math.h>
 
