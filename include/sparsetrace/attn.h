@@ -47,6 +47,7 @@ typedef struct st_attn {
     st_rows v; /* [n_kv_head, n_k, d_v]; data may be NULL for st_select alone */
     float scale;
     float softcap;      /* 0: none */
+    bool precise;       /* attend with F32 products, not 16-bit fixed point (attend.h) */
     const float *sinks; /* [n_head] or NULL */
 
     /* Visible keys of row i: lo[i] <= j < hi[i], 0 <= lo <= hi <= n_k. Both NULL: causal, that is

@@ -12,6 +12,7 @@
 
 struct attend {
     sti_job job;
+    sti_pack pack; /* unless a->precise */
     const st_selection *sel; /* sparse only */
     const st_attend_out *out;
     int64_t n_tile; /* exact only: tiles of one KV head */
@@ -36,12 +37,18 @@ static st_status check_out(const st_attn *a, const st_attend_out *out, st_error 
     return ST_OK;
 }
 
-static st_status finish(struct attend *x, bool ok, st_error *err)
+/* Packs what was wanted, sets up the threads, runs the tasks, takes all down again. */
+static st_status run(struct attend *x, const st_attn *a, st_pool *pool, int64_t n_task,
+                     sti_task_fn fn, st_error *err)
 {
-    const st_attn *a = x->job.a;
-    if (!sti_job_end(&x->job, ok))
-        return sti_fail_mem(err, (size_t)(a->d_k + a->d_v) * STI_CHUNK_KEYS * sizeof(float));
-    return ST_OK;
+    bool ok = a->precise || sti_pack_fill(&x->pack, x->out->out != NULL);
+    ok = sti_job_begin(&x->job, a, a->precise ? NULL : &x->pack, pool) && ok;
+    if (ok)
+        sti_pool_run(pool, n_task, fn, x);
+    ok = sti_job_end(&x->job, ok);
+    sti_pack_end(&x->pack);
+    return ok ? ST_OK
+              : sti_fail_mem(err, (size_t)(a->d_k + a->d_v) * STI_CHUNK_KEYS * sizeof(float));
 }
 
 /* ---- sparse ---------------------------------------------------------------------------------- */
@@ -81,18 +88,30 @@ static void sparse_task(void *ctx, int64_t task, int thread)
     }
 }
 
+/* The keys of all kept blocks. */
+static void want_kept(sti_pack *p, const st_selection *sel)
+{
+    int group = p->a->n_head / p->a->n_kv_head;
+    for (int64_t t = 0; t < sel->n_head * sel->nbq; t++)
+        for (int64_t i = sel->indptr[t]; i < sel->indptr[t + 1]; i++) {
+            int64_t key = (int64_t)sel->indices[i] * sel->bk;
+            sti_pack_want(p, (int)(t / sel->nbq) / group, key, sti_min(key + sel->bk, p->a->n_k));
+        }
+}
+
 st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
                     const st_attend_out *out, st_error *err)
 {
     struct attend x = {.sel = sel, .out = out};
-    bool ok;
     STI_TRY(st_attn_check(a, err));
     STI_TRY(check_out(a, out, err));
     STI_TRY(sti_check_selection(a, sel, err));
-    ok = sti_job_begin(&x.job, a, pool);
-    if (ok)
-        sti_pool_run(pool, sel->n_head * sel->nbq, sparse_task, &x);
-    return finish(&x, ok, err);
+    if (!a->precise) {
+        if (!sti_pack_begin(&x.pack, a, pool))
+            return sti_fail_mem(err, (size_t)a->n_k * sizeof(int32_t));
+        want_kept(&x.pack, sel);
+    }
+    return run(&x, a, pool, sel->n_head * sel->nbq, sparse_task, err);
 }
 
 /* ---- exact ----------------------------------------------------------------------------------- */
@@ -126,17 +145,31 @@ static void exact_task(void *ctx, int64_t task, int thread)
     store(x, t->work, &tile);
 }
 
+/* Every key that some row sees. */
+static void want_visible(sti_pack *p)
+{
+    int64_t lo = INT64_MAX, hi = 0;
+    for (int64_t i = 0; i < p->a->n_q; i++)
+        if (sti_row_lo(p->a, i) < sti_row_hi(p->a, i)) {
+            lo = sti_min(lo, sti_row_lo(p->a, i));
+            hi = sti_max(hi, sti_row_hi(p->a, i));
+        }
+    for (int kv = 0; kv < p->a->n_kv_head; kv++)
+        sti_pack_want(p, kv, lo, hi);
+}
+
 st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out, st_error *err)
 {
     struct attend x = {.out = out};
-    bool ok;
     STI_TRY(st_attn_check(a, err));
     if (out->mass != NULL)
         return sti_fail(err, ST_ERR_ARG, -1, "mass needs a selection: use st_attend");
     STI_TRY(check_out(a, out, err));
     x.n_tile = sti_ceil_div(a->n_q * (a->n_head / a->n_kv_head), STI_TILE_ROWS);
-    ok = sti_job_begin(&x.job, a, pool);
-    if (ok)
-        sti_pool_run(pool, x.n_tile * a->n_kv_head, exact_task, &x);
-    return finish(&x, ok, err);
+    if (!a->precise) {
+        if (!sti_pack_begin(&x.pack, a, pool))
+            return sti_fail_mem(err, (size_t)a->n_k * sizeof(int32_t));
+        want_visible(&x.pack);
+    }
+    return run(&x, a, pool, x.n_tile * a->n_kv_head, exact_task, err);
 }

@@ -112,7 +112,7 @@ st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_
                         "err_rel is wanted, but v or the sparse output is NULL");
     n_tile = sti_ceil_div(n_row * (a->n_head / a->n_kv_head), STI_TILE_ROWS);
     c.out_buf = sti_alloc((size_t)st_pool_size(pool) * (size_t)a->d_v * sizeof *c.out_buf);
-    ok = sti_job_begin(&c.job, a, pool) && c.out_buf != NULL;
+    ok = sti_job_begin(&c.job, a, NULL, pool) && c.out_buf != NULL;
     if (ok)
         sti_pool_run(pool, n_tile * a->n_kv_head, certify_task, &c);
     sti_free(c.out_buf);

@@ -6,7 +6,7 @@
 #include "base/attn_rows.h"
 #include "base/util.h"
 
-bool sti_job_begin(sti_job *j, const st_attn *a, const st_pool *pool)
+bool sti_job_begin(sti_job *j, const st_attn *a, const sti_pack *pack, const st_pool *pool)
 {
     j->a = a;
     j->n_thread = st_pool_size(pool);
@@ -14,7 +14,7 @@ bool sti_job_begin(sti_job *j, const st_attn *a, const st_pool *pool)
     if (j->thread == NULL)
         return false;
     for (int t = 0; t < j->n_thread; t++)
-        if ((j->thread[t].work = sti_tile_work_new(a)) == NULL)
+        if ((j->thread[t].work = sti_tile_work_new(a, pack)) == NULL)
             return false;
     return true;
 }

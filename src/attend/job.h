@@ -22,7 +22,7 @@ typedef struct sti_job {
 
 /* False: out of memory. Either way sti_job_end frees it; that gives `ok`, or false if a thread
  * failed. */
-bool sti_job_begin(sti_job *j, const st_attn *a, const st_pool *pool);
+bool sti_job_begin(sti_job *j, const st_attn *a, const sti_pack *pack, const st_pool *pool);
 bool sti_job_end(sti_job *j, bool ok);
 
 /* ST_OK if the selection fits the problem: shapes, and blocks that rise and exist. */

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * tile.c — the online softmax over chunks of keys (docs/kernels.md). Rows sit in the lanes, so
- * maxima and sums never cross lanes; K and V are unpacked chunk by chunk and used for all rows of
- * the tile.
+ * maxima and sums never cross lanes.
+ *
+ * Two forms: in F32, where K and V are unpacked chunk by chunk, and in 16-bit fixed point over a
+ * pack, where a chunk is a few parts of packed groups and each part has a maximum of its own, so
+ * that no probability is lost below the resolution of the whole row.
  */
 #include <math.h>
 
@@ -14,20 +17,28 @@
 
 #define SUM_KEYS 16 /* keys summed before they are added to a row's sum */
 
-sti_tile_work *sti_tile_work_new(const st_attn *a)
+sti_tile_work *sti_tile_work_new(const st_attn *a, const sti_pack *pack)
 {
     sti_tile_work *w = sti_calloc(sizeof *w);
     size_t dk = (size_t)a->d_k, dv = (size_t)a->d_v;
     if (w == NULL)
         return NULL;
     w->a = a;
-    w->qt = sti_alloc(dk * STI_TILE_ROWS * sizeof(float));
+    w->pack = pack;
+    w->qt = sti_alloc((dk + 1) * STI_TILE_ROWS * sizeof(float));
     w->out = sti_alloc(dv * STI_TILE_ROWS * sizeof(float));
-    w->s = sti_alloc(STI_CHUNK_KEYS * STI_TILE_ROWS * sizeof(float));
-    w->k_buf = sti_alloc(STI_CHUNK_KEYS * dk * sizeof(float));
-    w->v_buf = sti_alloc(STI_CHUNK_KEYS * dv * sizeof(float));
-    w->row_buf = sti_alloc(dk * sizeof(float));
-    if (w->qt && w->out && w->s && w->k_buf && w->v_buf && w->row_buf)
+    w->s = sti_alloc(STI_CHUNK_PARTS * STK_GROUP * STI_TILE_ROWS * sizeof(float));
+    w->row_buf = sti_alloc(dk * sizeof(float) + (dk + 1) * sizeof(int16_t));
+    if (pack == NULL) {
+        w->k_buf = sti_alloc(STI_CHUNK_KEYS * dk * sizeof(float));
+        w->v_buf = sti_alloc(STI_CHUNK_KEYS * dv * sizeof(float));
+    } else {
+        w->p = sti_alloc(STI_CHUNK_PARTS * STK_GROUP * STI_TILE_ROWS * sizeof *w->p);
+        w->part_max = sti_alloc(STI_CHUNK_PARTS * STI_TILE_ROWS * sizeof(float));
+        w->part_sum = sti_alloc(STI_CHUNK_PARTS * STI_TILE_ROWS * sizeof(float));
+    }
+    if (w->qt && w->out && w->s && w->row_buf &&
+        (pack ? w->p && w->part_max && w->part_sum : w->k_buf && w->v_buf))
         return w;
     sti_tile_work_free(w);
     return NULL;
@@ -42,6 +53,9 @@ void sti_tile_work_free(sti_tile_work *w)
     sti_free(w->s);
     sti_free(w->k_buf);
     sti_free(w->v_buf);
+    sti_free(w->p);
+    sti_free(w->part_max);
+    sti_free(w->part_sum);
     sti_free(w->row_buf);
     sti_free(w->seg_sum);
     sti_free(w->chunk_factor);
@@ -94,13 +108,36 @@ static void run_pv(sti_tile_work *w, const float *p, const float *v, int64_t n, 
 
 /* ---- one tile -------------------------------------------------------------------------------- */
 
+/* Row r of the tile into its lane. */
+static void load_query(sti_tile_work *w, const sti_tile *tile, int r)
+{
+    const st_attn *a = w->a;
+    int R = w->R;
+    sti_read_row(w->row_buf, &a->q, tile->head[r], tile->row[r], a->d_k);
+    for (int c = 0; c < a->d_k; c++)
+        w->row_buf[c] *= a->scale;
+    if (w->pack == NULL) {
+        for (int c = 0; c < a->d_k; c++)
+            w->qt[c * R + r] = w->row_buf[c];
+    } else {
+        int16_t *row = (int16_t *)(w->row_buf + a->d_k), *qt = (int16_t *)w->qt;
+        row[w->pack->dp - 1] = 0;
+        sti_kernels()->packk_i16_row(row, &w->q_scale[r], w->row_buf, a->d_k);
+        for (int c = 0; c < w->pack->dp; c += 2)
+            memcpy(qt + (c * R + 2 * r), row + c, 2 * sizeof *row);
+    }
+}
+
 static void load_rows(sti_tile_work *w, const sti_tile *tile)
 {
     const st_attn *a = w->a;
     int R = w->R = tile->n <= 16 ? 16 : 32;
     w->all_lo = 0;
     w->all_hi = INT64_MAX;
-    memset(w->qt, 0, (size_t)(a->d_k * R) * sizeof(float));
+    if (tile->n < R) {
+        memset(w->qt, 0, (size_t)((a->d_k + 1) * R) * sizeof(float));
+        memset(w->q_scale, 0, sizeof w->q_scale);
+    }
     memset(w->out, 0, (size_t)(a->d_v * R) * sizeof(float));
     for (int r = 0; r < R; r++) {
         bool used = r < tile->n;
@@ -113,9 +150,7 @@ static void load_rows(sti_tile_work *w, const sti_tile *tile)
         w->hi[r] = sti_row_hi(a, tile->row[r]);
         w->all_lo = sti_max(w->all_lo, w->lo[r]);
         w->all_hi = sti_min(w->all_hi, w->hi[r]);
-        sti_read_row(w->row_buf, &a->q, tile->head[r], tile->row[r], a->d_k);
-        for (int c = 0; c < a->d_k; c++)
-            w->qt[c * R + r] = w->row_buf[c] * a->scale;
+        load_query(w, tile, r);
     }
 }
 
@@ -160,7 +195,7 @@ static void segment_scores(sti_tile_work *w, const sti_tile *tile, float *s, con
         hide_keys(w, s, seg->key, n);
 }
 
-/* Raises the running maximum to cover n scored keys and brings sum and output onto it. */
+/* Raises the running maximum to cover s [n, R] and brings sum and output onto it. */
 static void raise_max(sti_tile_work *w, const float *s, int64_t n)
 {
     const sti_kernel_table *t = sti_kernels();
@@ -215,12 +250,21 @@ static int64_t join(const sti_segment *seg, int64_t i, int64_t end, sti_segment 
     return i;
 }
 
-/* One past the last segment of the chunk that begins at segment i. */
-static int64_t chunk_end(const sti_segment *seg, int64_t i, int64_t n_seg)
+/* Packed groups that keys [key, end) touch. */
+static int64_t n_parts(const sti_segment *seg)
 {
-    int64_t n = 0;
-    for (; i < n_seg && n + seg[i].end - seg[i].key <= STI_CHUNK_KEYS; i++)
-        n += seg[i].end - seg[i].key;
+    return (seg->end - 1) / STK_GROUP - seg->key / STK_GROUP + 1;
+}
+
+/* One past the last segment of the chunk that begins at segment i. */
+static int64_t chunk_end(const sti_tile_work *w, const sti_segment *seg, int64_t i, int64_t n_seg)
+{
+    int64_t n = 0, max = w->pack == NULL ? STI_CHUNK_KEYS : STI_CHUNK_KEYS / STK_GROUP;
+    for (int64_t first = i; i < n_seg; i++) {
+        n += w->pack == NULL ? seg[i].end - seg[i].key : n_parts(&seg[i]);
+        if (n > max && i > first)
+            break;
+    }
     return i;
 }
 
@@ -252,6 +296,89 @@ static void run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment 
     }
 }
 
+/* ---- a chunk in fixed point ------------------------------------------------------------------- */
+
+/* Keys [lo, hi) of packed group `slot` */
+typedef struct part {
+    int64_t lo, hi, slot;
+} part;
+
+static part part_of(const sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t i)
+{
+    int64_t group = seg->key / STK_GROUP + i;
+    int kv = sti_kv_head(w->a, tile->head[0]);
+    return (part){.lo = sti_max(seg->key, group * STK_GROUP),
+                  .hi = sti_min(seg->end, (group + 1) * STK_GROUP),
+                  .slot = w->pack->slot[kv * w->pack->n_group + group]};
+}
+
+/* Scores of a part's 16 keys into s [STK_GROUP, R]; -inf for those that are not its own. */
+static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const part *x)
+{
+    const sti_kernel_table *t = sti_kernels();
+    const sti_pack *p = w->pack;
+    int64_t key = x->lo / STK_GROUP * STK_GROUP, before = x->lo - key, n = x->hi - x->lo;
+    (w->R == 16 ? t->iqk_i16_r16 : t->iqk_i16_r32)(s, (const int16_t *)w->qt, w->q_scale,
+                                                   p->k + x->slot * STK_GROUP * p->dp,
+                                                   p->k_scale + x->slot * STK_GROUP, p->dp);
+    if (w->a->softcap > 0.0f)
+        (w->R == 16 ? t->softcap_f32_r16 : t->softcap_f32_r32)(s, STK_GROUP, w->a->softcap);
+    for (int64_t j = 0; j < STK_GROUP; j++)
+        if (j < before || j >= before + n)
+            for (int r = 0; r < w->R; r++)
+                s[j * w->R + r] = -INFINITY;
+    if (w->a->bias != NULL)
+        add_bias(w, tile, s + before * w->R, x->lo, n);
+    else
+        hide_keys(w, s + before * w->R, x->lo, n);
+}
+
+static void part_values(sti_tile_work *w, const int16_t *p, const float *f, const part *x)
+{
+    const sti_kernel_table *t = sti_kernels();
+    int64_t d = w->a->d_v;
+    (w->R == 16 ? t->ipv_i16_r16 : t->ipv_i16_r32)(w->out, p, f, w->pack->v + x->slot * STK_GROUP * d,
+                                                   w->pack->v_scale + x->slot * d, d);
+}
+
+static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg,
+                            int64_t begin, int64_t end, int32_t chunk, bool values, bool shares)
+{
+    const sti_kernel_table *t = sti_kernels();
+    _Alignas(64) float ignored[STI_TILE_ROWS] = {0};
+    part parts[STI_CHUNK_PARTS];
+    int64_t n = 0, R = w->R;
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < n_parts(&seg[i]); j++)
+            parts[n++] = part_of(w, tile, &seg[i], j);
+    for (int64_t i = 0; i < n; i++) {
+        part_scores(w, tile, w->s, &parts[i]);
+        (R == 16 ? t->prob_i16_r16 : t->prob_i16_r32)(w->p + i * STK_GROUP * R, w->part_max + i * R,
+                                                      w->part_sum + i * R, w->s);
+    }
+    raise_max(w, w->part_max, n);
+    if (shares)
+        memcpy(w->chunk_factor + (int64_t)chunk * R, w->max, (size_t)R * sizeof(float));
+    run_expsum(w, w->part_max, ignored, w->max, n); /* now each part's factor */
+    for (int64_t i = begin, at = 0; i < end; i++) {
+        _Alignas(64) float sum[STI_TILE_ROWS] = {0};
+        for (int64_t j = 0; j < n_parts(&seg[i]); j++, at++)
+            for (int r = 0; r < R; r++) {
+                float x = w->part_max[at * R + r] * w->part_sum[at * R + r] * (1.0f / 32767.0f);
+                sum[r] += x;
+                w->sum[r] += x; /* part by part: does not depend on how keys were cut */
+            }
+        if (shares) {
+            memcpy(w->seg_sum + i * R, sum, (size_t)R * sizeof(float));
+            w->seg_chunk[i] = chunk;
+        }
+    }
+    for (int64_t i = 0; values && i < n; i++)
+        part_values(w, w->p + i * STK_GROUP * R, w->part_max + i * R, &parts[i]);
+}
+
+/* ---- all chunks ------------------------------------------------------------------------------- */
+
 bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t n_seg,
                   bool values, bool shares)
 {
@@ -260,8 +387,9 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
         return false;
     load_rows(w, tile);
     for (int64_t i = 0; i < n_seg; chunk++) {
-        int64_t end = chunk_end(seg, i, n_seg);
-        run_chunk(w, tile, seg, i, end, chunk, values, shares);
+        int64_t end = chunk_end(w, seg, i, n_seg);
+        (w->pack == NULL ? run_chunk : run_chunk_fixed)(w, tile, seg, i, end, chunk, values,
+                                                        shares);
         i = end;
     }
     if (shares)

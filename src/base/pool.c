@@ -22,6 +22,8 @@ struct st_pool {
     uint64_t round; /* bumped for every loop */
     int n_busy;
     bool stop;
+    void *scratch[STI_SCRATCH_KINDS];
+    size_t scratch_bytes[STI_SCRATCH_KINDS];
     /* the loop at hand */
     sti_task_fn fn;
     void *ctx;
@@ -131,8 +133,28 @@ void st_pool_free(st_pool *p)
     pthread_cond_destroy(&p->done);
     pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->lock);
+    for (int i = 0; i < STI_SCRATCH_KINDS; i++)
+        sti_free(p->scratch[i]);
     sti_free(p->worker);
     sti_free(p);
+}
+
+void *sti_pool_take(st_pool *p, int kind, size_t bytes)
+{
+    if (p == NULL)
+        return sti_alloc(bytes);
+    if (p->scratch[kind] == NULL || p->scratch_bytes[kind] < bytes) {
+        sti_free(p->scratch[kind]);
+        p->scratch_bytes[kind] = bytes + bytes / 4;
+        p->scratch[kind] = sti_alloc(p->scratch_bytes[kind]);
+    }
+    return p->scratch[kind];
+}
+
+void sti_pool_give(st_pool *p, void *x)
+{
+    if (p == NULL)
+        sti_free(x);
 }
 
 int st_pool_size(const st_pool *p)

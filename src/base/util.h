@@ -101,4 +101,11 @@ int sti_n_processor(void);
 typedef void (*sti_task_fn)(void *ctx, int64_t task, int thread);
 void sti_pool_run(st_pool *pool, int64_t n_task, sti_task_fn fn, void *ctx);
 
+/* Memory that the pool keeps from call to call, one piece of each kind at a time: large arrays need
+ * not be mapped anew each time. Not zeroed; NULL: out of memory. Without a pool it is the caller's
+ * own until it is given back. */
+enum { STI_SCRATCH_MAP, STI_SCRATCH_PACK, STI_SCRATCH_KINDS };
+void *sti_pool_take(st_pool *pool, int kind, size_t bytes);
+void sti_pool_give(st_pool *pool, void *p); /* NULL is fine */
+
 #endif

@@ -168,6 +168,7 @@ static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream
         status = sti_fail_mem(err, (size_t)a.n_q * 8);
     } else {
         bool alibi = sti_op_alibi(op, slope);
+        a.precise = s->p.precise;
         if (alibi || !m->intervals) {
             a.bias = (const uint16_t *)((const char *)mask->data +
                                         stream % mask->ne[3] * (int64_t)mask->nb[3]);

@@ -115,6 +115,120 @@ static bool check_pv(const sti_kernel_row *row, stk_pv_fn *scalar)
     return ok;
 }
 
+/* ---- fixed point: packed operands as the scalar kernels make them ----------------------------- */
+
+static bool check_packk(const sti_kernel_row *row, stk_packk_fn *scalar)
+{
+    int64_t d = 1 + below(200);
+    float *x = floats(d, below(2) ? 1.0f : 1e-30f), scale_a, scale_b;
+    int16_t a[256] = {0}, b[256] = {0};
+    bool ok;
+    if (below(4) == 0)
+        x[below((int)d)] = below(2) ? NAN : INFINITY;
+    if (below(8) == 0)
+        memset(x, 0, (size_t)d * sizeof *x);
+    ((stk_packk_fn *)row->fn)(a, &scale_a, x, d);
+    scalar(b, &scale_b, x, d);
+    ok = memcmp(a, b, sizeof a) == 0 && close_to(&scale_a, &scale_b, 1, row->tolerance);
+    sti_free(x);
+    return ok;
+}
+
+static bool check_packv(const sti_kernel_row *row, stk_packv_fn *scalar)
+{
+    int64_t d = 1 + below(100), ld = d + below(5), n = 1 + below(16);
+    float *x = floats(n * ld, below(4) ? 1.0f : 1e-38f), scale_a[128], scale_b[128];
+    int16_t a[16 * 128] = {0}, b[16 * 128] = {0};
+    bool ok;
+    if (below(4) == 0)
+        x[below((int)(n * ld))] = below(2) ? NAN : INFINITY;
+    for (int64_t j = 0; below(4) == 0 && j < n; j++)
+        x[j * ld] = 0.0f;
+    ((stk_packv_fn *)row->fn)(a, scale_a, x, n, d, ld);
+    scalar(b, scale_b, x, n, d, ld);
+    ok = memcmp(a, b, sizeof a) == 0 && close_to(scale_a, scale_b, d, row->tolerance);
+    sti_free(x);
+    return ok;
+}
+
+/* Packed rows [n, dp] and their scales */
+static int16_t *packed(int64_t n, int64_t dp, float *scale)
+{
+    int16_t *out = sti_alloc((size_t)(n * dp) * sizeof *out);
+    float *x = floats(n * dp, 1);
+    for (int64_t j = 0; j < n; j++)
+        stk_packk_i16_row__scalar(out + j * dp, &scale[j], x + j * dp, dp);
+    sti_free(x);
+    return out;
+}
+
+static bool check_iqk(const sti_kernel_row *row, stk_iqk_fn *scalar)
+{
+    int64_t R = lanes(row), dp = 2 * (1 + below(100));
+    float q_scale[32], k_scale[16], a[16 * 32], b[16 * 32];
+    int16_t *rows = packed(R, dp, q_scale), *k = packed(16, dp, k_scale);
+    int16_t *q = sti_alloc((size_t)(R * dp) * sizeof *q);
+    bool ok;
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t c = 0; c < dp; c++)
+            q[(c / 2 * R + r) * 2 + c % 2] = rows[r * dp + c];
+    if (below(4) == 0)
+        k_scale[below(16)] = NAN;
+    ((stk_iqk_fn *)row->fn)(a, q, q_scale, k, k_scale, dp);
+    scalar(b, q, q_scale, k, k_scale, dp);
+    ok = close_to(a, b, 16 * R, row->tolerance);
+    sti_free(rows);
+    sti_free(k);
+    sti_free(q);
+    return ok;
+}
+
+static bool check_prob(const sti_kernel_row *row, stk_prob_fn *scalar)
+{
+    int64_t R = lanes(row);
+    float *s = floats(16 * R, 20), max_a[32], max_b[32], sum_a[32], sum_b[32];
+    int16_t a[16 * 32], b[16 * 32];
+    bool ok;
+    for (int64_t i = 0; i < 16 * R; i++)
+        if (below(8) == 0)
+            s[i] = below(20) == 0 ? NAN : -INFINITY;
+    for (int j = 0; j < 16; j++)
+        s[j * R + 3] = -INFINITY; /* a row that sees nothing */
+    ((stk_prob_fn *)row->fn)(a, max_a, sum_a, s);
+    scalar(b, max_b, sum_b, s);
+    ok = close_to(max_a, max_b, R, 0.0) && close_to(sum_a, sum_b, R, row->tolerance);
+    ok = ok && max_a[3] == -INFINITY && sum_a[3] < 1e-6f;
+    for (int64_t i = 0; i < 16 * R; i++)
+        ok = ok && abs(a[i] - b[i]) <= 1; /* either side of a half */
+    sti_free(s);
+    return ok;
+}
+
+static bool check_ipv(const sti_kernel_row *row, stk_ipv_fn *scalar)
+{
+    int64_t R = lanes(row), d = 1 + below(100);
+    int16_t p[16 * 32], *v = sti_alloc((size_t)(16 * d) * sizeof *v);
+    float *x = floats(16 * d, 1), *scale = floats(d, 1), *f = floats(R, 1);
+    float *a = floats(d * R, 1), *b = floats(d * R, 1);
+    bool ok, extreme = below(4) == 0; /* the largest sum that 32 bits must hold */
+    for (int64_t i = 0; i < 16 * R; i++)
+        p[i] = (int16_t)(extreme ? 32767 : below(32768));
+    stk_packv_i16_g16__scalar(v, scale, x, 16, d, d);
+    for (int64_t i = 0; extreme && i < 16 * d; i++)
+        v[i] = -4095;
+    memcpy(a, b, (size_t)(d * R) * sizeof *a);
+    ((stk_ipv_fn *)row->fn)(a, p, f, v, scale, d);
+    scalar(b, p, f, v, scale, d);
+    ok = close_to(a, b, d * R, row->tolerance);
+    sti_free(v);
+    sti_free(x);
+    sti_free(scale);
+    sti_free(f);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
 /* [n, R] scores, some of them -inf, a few NaN */
 static float *scores(int64_t n)
 {
@@ -309,6 +423,11 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(unpack)
     CASE(qk)
     CASE(pv)
+    CASE(packk)
+    CASE(packv)
+    CASE(iqk)
+    CASE(prob)
+    CASE(ipv)
     CASE(max)
     CASE(expsum)
     CASE(softcap)

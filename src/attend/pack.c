@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pack.c — fills the packed groups. Each is packed by one task from its own 16 keys alone, so it
+ * has the same bytes whatever else was wanted.
+ */
+#include "attend/pack.h"
+#include "base/attn_rows.h"
+#include "base/util.h"
+#include "kernels/read_rows.h"
+
+#define TASK_GROUPS 32
+
+struct fill {
+    sti_pack *p;
+    int64_t *group; /* [n_slot] kv * n_group + group */
+    float *buf;     /* [n_thread, STK_GROUP, max(d_k, d_v)] */
+    int64_t buf_floats;
+};
+
+bool sti_pack_begin(sti_pack *p, const st_attn *a, st_pool *pool)
+{
+    int64_t n_group = sti_ceil_div(a->n_k, STK_GROUP);
+    *p = (sti_pack){.a = a, .pool = pool, .n_group = n_group, .dp = (a->d_k + 1) / 2 * 2};
+    p->slot = sti_pool_take(pool, STI_SCRATCH_MAP,
+                            (size_t)a->n_kv_head * (size_t)n_group * sizeof *p->slot);
+    if (p->slot == NULL)
+        return false;
+    memset(p->slot, 0xff, (size_t)a->n_kv_head * (size_t)n_group * sizeof *p->slot);
+    return true;
+}
+
+void sti_pack_want(sti_pack *p, int kv, int64_t lo, int64_t hi)
+{
+    int32_t *slot = p->slot + kv * p->n_group;
+    for (int64_t g = lo / STK_GROUP; g * STK_GROUP < hi; g++)
+        slot[g] = 0;
+}
+
+/* One group; the keys behind the last one stay zero. */
+static void fill_group(const struct fill *f, int64_t slot, float *buf)
+{
+    sti_pack *p = f->p;
+    const st_attn *a = p->a;
+    int64_t kv = f->group[slot] / p->n_group, key = f->group[slot] % p->n_group * STK_GROUP;
+    int64_t n = sti_min(STK_GROUP, a->n_k - key), ld;
+    int16_t *k = p->k + slot * STK_GROUP * p->dp;
+    float *k_scale = p->k_scale + slot * STK_GROUP;
+    const float *x = sti_read_rows(buf, &a->k, kv, key, n, a->d_k, &ld);
+    if (n < STK_GROUP || p->dp != a->d_k) {
+        memset(k, 0, (size_t)p->dp * STK_GROUP * sizeof *k);
+        memset(k_scale, 0, STK_GROUP * sizeof *k_scale);
+    }
+    for (int64_t j = 0; j < n; j++)
+        sti_kernels()->packk_i16_row(k + j * p->dp, &k_scale[j], x + j * ld, a->d_k);
+    if (p->v == NULL)
+        return;
+    x = sti_read_rows(buf, &a->v, kv, key, n, a->d_v, &ld);
+    sti_kernels()->packv_i16_g16(p->v + slot * STK_GROUP * a->d_v, p->v_scale + slot * a->d_v, x, n,
+                                 a->d_v, ld);
+}
+
+static void fill_task(void *ctx, int64_t task, int thread)
+{
+    const struct fill *f = ctx;
+    int64_t end = sti_min((task + 1) * TASK_GROUPS, f->p->n_slot);
+    for (int64_t s = task * TASK_GROUPS; s < end; s++)
+        fill_group(f, s, f->buf + thread * f->buf_floats);
+}
+
+/* Cuts one piece of scratch into the arrays, each at a multiple of 64 bytes. */
+static bool place_arrays(sti_pack *p, struct fill *f, bool values)
+{
+    int64_t n = p->n_slot, d_v = values ? p->a->d_v : 0;
+    size_t k = (size_t)(n * STK_GROUP * p->dp) * sizeof *p->k;
+    size_t v = (size_t)(n * STK_GROUP * d_v) * sizeof *p->v;
+    size_t k_scale = (size_t)(n * STK_GROUP) * sizeof *p->k_scale;
+    size_t v_scale = (size_t)sti_round_up(n * d_v, 16) * sizeof *p->v_scale;
+    size_t group = (size_t)sti_round_up(n, 8) * sizeof *f->group;
+    size_t buf = (size_t)(f->buf_floats * st_pool_size(p->pool)) * sizeof *f->buf;
+    char *at = sti_pool_take(p->pool, STI_SCRATCH_PACK, k + v + k_scale + v_scale + group + buf);
+    if (at == NULL)
+        return false;
+    p->k = (int16_t *)at;
+    at += k;
+    p->v = values ? (int16_t *)at : NULL;
+    at += v;
+    p->k_scale = (float *)at;
+    at += k_scale;
+    p->v_scale = (float *)at;
+    at += v_scale;
+    f->group = (int64_t *)at;
+    at += group;
+    f->buf = (float *)at;
+    return true;
+}
+
+bool sti_pack_fill(sti_pack *p, bool values)
+{
+    const st_attn *a = p->a;
+    struct fill f = {.p = p, .buf_floats = (int64_t)STK_GROUP * sti_max(a->d_k, a->d_v)};
+    for (int64_t i = 0; i < a->n_kv_head * p->n_group; i++)
+        if (p->slot[i] == 0)
+            p->slot[i] = (int32_t)p->n_slot++;
+    if (!place_arrays(p, &f, values))
+        return false;
+    for (int64_t i = 0; i < a->n_kv_head * p->n_group; i++)
+        if (p->slot[i] >= 0)
+            f.group[p->slot[i]] = i;
+    sti_pool_run(p->pool, sti_ceil_div(p->n_slot, TASK_GROUPS), fill_task, &f);
+    return true;
+}
+
+void sti_pack_end(sti_pack *p)
+{
+    sti_pool_give(p->pool, p->k);
+    sti_pool_give(p->pool, p->slot);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fixed_scalar.c — attention in 16-bit fixed point in plain C: the specification of the vector
+ * forms.
+ */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+/* peak / a; 0 where it cannot be had: a = 0 or so small that it overflows */
+static float inverse(float peak, float a)
+{
+    float inv = a > 0.0f ? peak / a : 0.0f;
+    return inv <= STK_FLT_MAX ? inv : 0.0f;
+}
+
+void stk_packk_i16_row__scalar(int16_t *out, float *scale, const float *x, int64_t d)
+{
+    float lane[16] = {0}, norm, inv;
+    for (int64_t c = 0; c < d; c++)
+        lane[c % 16] += x[c] * x[c];
+    for (int half = 8; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    norm = sqrtf(lane[0]);
+    if (!(norm <= STK_FLT_MAX)) {
+        memset(out, 0, (size_t)d * sizeof *out);
+        *scale = NAN;
+        return;
+    }
+    inv = inverse(32700.0f, norm);
+    for (int64_t c = 0; c < d; c++)
+        out[c] = (int16_t)rintf(x[c] * inv);
+    *scale = inv > 0.0f ? norm / 32700.0f : 0.0f;
+}
+
+void stk_packv_i16_g16__scalar(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
+                                int64_t ldx)
+{
+    for (int64_t c = 0; c < d; c++) {
+        float a = 0.0f, inv;
+        bool finite = true;
+        for (int64_t j = 0; j < n; j++) {
+            a = fabsf(x[j * ldx + c]) > a ? fabsf(x[j * ldx + c]) : a;
+            finite = finite && fabsf(x[j * ldx + c]) <= STK_FLT_MAX;
+        }
+        inv = finite ? inverse(4095.0f, a) : 0.0f;
+        for (int64_t j = 0; j < STK_GROUP; j++)
+            out[(j / 2 * d + c) * 2 + j % 2] =
+                j < n && finite ? (int16_t)rintf(x[j * ldx + c] * inv) : 0;
+        scale[c] = !finite ? NAN : inv > 0.0f ? a / (4095.0f * 32767.0f) : 0.0f;
+    }
+}
+
+static inline void iqk(float *restrict s, const int16_t *restrict q, const float *restrict qscale,
+                       const int16_t *restrict k, const float *restrict kscale, int64_t dp, int R)
+{
+    for (int j = 0; j < STK_GROUP; j++) {
+        int32_t acc[32] = {0};
+        for (int64_t c = 0; c < dp; c++)
+            for (int r = 0; r < R; r++)
+                acc[r] += q[(c / 2 * R + r) * 2 + c % 2] * k[j * dp + c];
+        for (int r = 0; r < R; r++)
+            s[j * R + r] = (float)acc[r] * (kscale[j] * qscale[r]);
+    }
+}
+
+static inline void prob(int16_t *restrict p, float *restrict max, float *restrict sum,
+                        const float *restrict s, int R)
+{
+    for (int r = 0; r < R; r++) {
+        float m = -INFINITY;
+        for (int j = 0; j < STK_GROUP; j++)
+            m = s[j * R + r] > m ? s[j * R + r] : m;
+        max[r] = m;
+        sum[r] = 0.0f;
+        for (int j = 0; j < STK_GROUP; j++) {
+            float x = s[j * R + r] - (m == -INFINITY ? 0.0f : m);
+            float e = expf(x < -30.0f ? -30.0f : x) * 32767.0f;
+            p[(j / 2 * R + r) * 2 + j % 2] = isnan(e) ? 0 : (int16_t)rintf(e);
+            sum[r] += e;
+        }
+    }
+}
+
+static inline void ipv(float *restrict o, const int16_t *restrict p, const float *restrict f,
+                       const int16_t *restrict v, const float *restrict vscale, int64_t d, int R)
+{
+    for (int64_t c = 0; c < d; c++)
+        for (int r = 0; r < R; r++) {
+            int32_t acc = 0;
+            for (int j = 0; j < STK_GROUP; j++)
+                acc += p[(j / 2 * R + r) * 2 + j % 2] * v[(j / 2 * d + c) * 2 + j % 2];
+            o[c * R + r] += (float)acc * (vscale[c] * f[r]);
+        }
+}
+
+#define FORMS(R)                                                                                   \
+    void stk_iqk_i16_r##R##__scalar(float *s, const int16_t *q, const float *qscale,               \
+                                    const int16_t *k, const float *kscale, int64_t dp)             \
+    {                                                                                              \
+        iqk(s, q, qscale, k, kscale, dp, R);                                                       \
+    }                                                                                              \
+    void stk_prob_i16_r##R##__scalar(int16_t *p, float *max, float *sum, const float *s)           \
+    {                                                                                              \
+        prob(p, max, sum, s, R);                                                                   \
+    }                                                                                              \
+    void stk_ipv_i16_r##R##__scalar(float *o, const int16_t *p, const float *f, const int16_t *v,  \
+                                    const float *vscale, int64_t d)                                \
+    {                                                                                              \
+        ipv(o, p, f, v, vscale, d, R);                                                             \
+    }
+
+FORMS(16)
+FORMS(32)
