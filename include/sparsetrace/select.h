@@ -48,7 +48,7 @@ ST_API const char *st_select_method_name(st_select_method method);
 /* ST_ERR_ARG for an unknown name; the message lists the known ones. */
 ST_API st_status st_select_method_parse(const char *name, st_select_method *method, st_error *err);
 
-#define ST_SELECT_ROWS_MAX 16
+#define ST_SELECT_ROWS_MAX 16 /* sampled rows of all query blocks that choose together */
 
 typedef struct st_select_params {
     st_select_method method; /* ST_SELECT_STREAM                                             */
@@ -61,8 +61,10 @@ typedef struct st_select_params {
                                 rows, by their mean). Not for hip and window                 */
     int sink_blk;            /* 1: always-kept first visible key blocks, >= 1                 */
     int window_blk;          /* 1: always-kept blocks just before the diagonal, >= 0          */
-    int rows;                /* 16: sampled rows of a query block, 1..ST_SELECT_ROWS_MAX; the last
+    int rows;                /* 4: sampled rows of a query block, 1..ST_SELECT_ROWS_MAX; the last
                                 row is always among them                                     */
+    int share;               /* 4: neighbouring query blocks (number / share alike) that choose from
+                                the same proposals; rows * share <= ST_SELECT_ROWS_MAX        */
     int beam;                /* 16: least beam width of the descents, >= 1                    */
     int rerank;              /* 2: each descent proposes rerank * (searched budget) leaves    */
 } st_select_params;

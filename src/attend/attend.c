@@ -13,6 +13,7 @@
 struct attend {
     sti_job job;
     sti_pack pack; /* unless a->precise */
+    int kv;                  /* the KV head at hand */
     const st_selection *sel; /* sparse only */
     const st_attend_out *out;
     int64_t n_tile; /* exact only: tiles of one KV head */
@@ -37,14 +38,22 @@ static st_status check_out(const st_attn *a, const st_attend_out *out, st_error 
     return ST_OK;
 }
 
-/* Packs what was wanted, sets up the threads, runs the tasks, takes all down again. */
+/* Runs n_task tasks of each KV head, one head after the other: its packed keys stay in the cache.
+ * `want` says which keys it needs. */
 static st_status run(struct attend *x, const st_attn *a, st_pool *pool, int64_t n_task,
-                     sti_task_fn fn, st_error *err)
+                     void (*want)(struct attend *), sti_task_fn fn, st_error *err)
 {
-    bool ok = a->precise || sti_pack_fill(&x->pack, x->out->out != NULL);
+    bool ok = a->precise || sti_pack_begin(&x->pack, a, pool);
     ok = sti_job_begin(&x->job, a, a->precise ? NULL : &x->pack, pool) && ok;
-    if (ok)
-        sti_pool_run(pool, n_task, fn, x);
+    for (x->kv = 0; ok && x->kv < a->n_kv_head; x->kv++) {
+        if (!a->precise) {
+            sti_pack_head(&x->pack, x->kv);
+            want(x);
+            ok = sti_pack_fill(&x->pack, x->out->out != NULL);
+        }
+        if (ok)
+            sti_pool_run(pool, n_task, fn, x);
+    }
     ok = sti_job_end(&x->job, ok);
     sti_pack_end(&x->pack);
     return ok ? ST_OK
@@ -53,11 +62,13 @@ static st_status run(struct attend *x, const st_attn *a, st_pool *pool, int64_t 
 
 /* ---- sparse ---------------------------------------------------------------------------------- */
 
-static void sparse_task(void *ctx, int64_t task, int thread)
+/* Task: query block of one of the heads that share the KV head */
+static void sparse_task(void *ctx, int64_t i_task, int thread)
 {
     struct attend *x = ctx;
     const st_attn *a = x->job.a;
     const st_selection *sel = x->sel;
+    int64_t task = x->kv * (a->n_head / a->n_kv_head) * sel->nbq + i_task;
     sti_job_thread *t = &x->job.thread[thread];
     int64_t begin = sel->indptr[task], n = sel->indptr[task + 1] - begin;
     int64_t qb = sel->first_blk + task % sel->nbq;
@@ -79,24 +90,20 @@ static void sparse_task(void *ctx, int64_t task, int thread)
             return;
         }
         store(x, t->work, &tile);
-        for (int64_t i = 0; mass != NULL && i < n_seg; i++) {
-            float sum = 0.0f;
-            for (int r = 0; r < tile.n; r++)
-                sum += sti_tile_share(t->work, i, r);
-            mass[t->seg[i].item] += sum / (float)(row1 - row0);
-        }
+        for (int64_t i = 0; mass != NULL && i < n_seg; i++)
+            mass[t->seg[i].item] += sti_tile_share_sum(t->work, i) / (float)(row1 - row0);
     }
 }
 
-/* The keys of all kept blocks. */
-static void want_kept(sti_pack *p, const st_selection *sel)
+/* The keys of all blocks that the KV head's heads keep. */
+static void want_kept(struct attend *x)
 {
-    int group = p->a->n_head / p->a->n_kv_head;
-    for (int64_t t = 0; t < sel->n_head * sel->nbq; t++)
-        for (int64_t i = sel->indptr[t]; i < sel->indptr[t + 1]; i++) {
-            int64_t key = (int64_t)sel->indices[i] * sel->bk;
-            sti_pack_want(p, (int)(t / sel->nbq) / group, key, sti_min(key + sel->bk, p->a->n_k));
-        }
+    const st_selection *sel = x->sel;
+    int64_t rows = x->job.a->n_head / x->job.a->n_kv_head * sel->nbq;
+    for (int64_t i = sel->indptr[x->kv * rows]; i < sel->indptr[(x->kv + 1) * rows]; i++) {
+        int64_t key = (int64_t)sel->indices[i] * sel->bk;
+        sti_pack_want(&x->pack, key, sti_min(key + sel->bk, x->job.a->n_k));
+    }
 }
 
 st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
@@ -106,12 +113,7 @@ st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
     STI_TRY(st_attn_check(a, err));
     STI_TRY(check_out(a, out, err));
     STI_TRY(sti_check_selection(a, sel, err));
-    if (!a->precise) {
-        if (!sti_pack_begin(&x.pack, a, pool))
-            return sti_fail_mem(err, (size_t)a->n_k * sizeof(int32_t));
-        want_kept(&x.pack, sel);
-    }
-    return run(&x, a, pool, sel->n_head * sel->nbq, sparse_task, err);
+    return run(&x, a, pool, a->n_head / a->n_kv_head * sel->nbq, want_kept, sparse_task, err);
 }
 
 /* ---- exact ----------------------------------------------------------------------------------- */
@@ -136,7 +138,7 @@ static void exact_task(void *ctx, int64_t task, int thread)
     struct attend *x = ctx;
     const st_attn *a = x->job.a;
     sti_job_thread *t = &x->job.thread[thread];
-    sti_tile tile = exact_tile(a, (int)(task % a->n_kv_head), x->n_tile - 1 - task / a->n_kv_head);
+    sti_tile tile = exact_tile(a, x->kv, x->n_tile - 1 - task);
     int64_t n_seg = sti_visible_segments(t, a, &tile, STI_CHUNK_KEYS);
     if (n_seg < 0 || !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, false)) {
         t->failed = true;
@@ -146,16 +148,16 @@ static void exact_task(void *ctx, int64_t task, int thread)
 }
 
 /* Every key that some row sees. */
-static void want_visible(sti_pack *p)
+static void want_visible(struct attend *x)
 {
+    const st_attn *a = x->job.a;
     int64_t lo = INT64_MAX, hi = 0;
-    for (int64_t i = 0; i < p->a->n_q; i++)
-        if (sti_row_lo(p->a, i) < sti_row_hi(p->a, i)) {
-            lo = sti_min(lo, sti_row_lo(p->a, i));
-            hi = sti_max(hi, sti_row_hi(p->a, i));
+    for (int64_t i = 0; i < a->n_q; i++)
+        if (sti_row_lo(a, i) < sti_row_hi(a, i)) {
+            lo = sti_min(lo, sti_row_lo(a, i));
+            hi = sti_max(hi, sti_row_hi(a, i));
         }
-    for (int kv = 0; kv < p->a->n_kv_head; kv++)
-        sti_pack_want(p, kv, lo, hi);
+    sti_pack_want(&x->pack, lo, hi);
 }
 
 st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out, st_error *err)
@@ -166,10 +168,5 @@ st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *
         return sti_fail(err, ST_ERR_ARG, -1, "mass needs a selection: use st_attend");
     STI_TRY(check_out(a, out, err));
     x.n_tile = sti_ceil_div(a->n_q * (a->n_head / a->n_kv_head), STI_TILE_ROWS);
-    if (!a->precise) {
-        if (!sti_pack_begin(&x.pack, a, pool))
-            return sti_fail_mem(err, (size_t)a->n_k * sizeof(int32_t));
-        want_visible(&x.pack);
-    }
-    return run(&x, a, pool, x.n_tile * a->n_kv_head, exact_task, err);
+    return run(&x, a, pool, x.n_tile, want_visible, exact_task, err);
 }

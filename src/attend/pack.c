@@ -12,7 +12,7 @@
 
 struct fill {
     sti_pack *p;
-    int64_t *group; /* [n_slot] kv * n_group + group */
+    int32_t *group; /* [n_slot] */
     float *buf;     /* [n_thread, STK_GROUP, max(d_k, d_v)] */
     int64_t buf_floats;
 };
@@ -21,19 +21,21 @@ bool sti_pack_begin(sti_pack *p, const st_attn *a, st_pool *pool)
 {
     int64_t n_group = sti_ceil_div(a->n_k, STK_GROUP);
     *p = (sti_pack){.a = a, .pool = pool, .n_group = n_group, .dp = (a->d_k + 1) / 2 * 2};
-    p->slot = sti_pool_take(pool, STI_SCRATCH_MAP,
-                            (size_t)a->n_kv_head * (size_t)n_group * sizeof *p->slot);
-    if (p->slot == NULL)
-        return false;
-    memset(p->slot, 0xff, (size_t)a->n_kv_head * (size_t)n_group * sizeof *p->slot);
-    return true;
+    p->slot = sti_pool_take(pool, STI_SCRATCH_MAP, (size_t)n_group * sizeof *p->slot);
+    return p->slot != NULL;
 }
 
-void sti_pack_want(sti_pack *p, int kv, int64_t lo, int64_t hi)
+void sti_pack_head(sti_pack *p, int kv)
 {
-    int32_t *slot = p->slot + kv * p->n_group;
+    p->kv = kv;
+    p->n_slot = 0;
+    memset(p->slot, 0xff, (size_t)p->n_group * sizeof *p->slot);
+}
+
+void sti_pack_want(sti_pack *p, int64_t lo, int64_t hi)
+{
     for (int64_t g = lo / STK_GROUP; g * STK_GROUP < hi; g++)
-        slot[g] = 0;
+        p->slot[g] = 0;
 }
 
 /* One group; the keys behind the last one stay zero. */
@@ -41,11 +43,11 @@ static void fill_group(const struct fill *f, int64_t slot, float *buf)
 {
     sti_pack *p = f->p;
     const st_attn *a = p->a;
-    int64_t kv = f->group[slot] / p->n_group, key = f->group[slot] % p->n_group * STK_GROUP;
+    int64_t key = (int64_t)f->group[slot] * STK_GROUP;
     int64_t n = sti_min(STK_GROUP, a->n_k - key), ld;
     int16_t *k = p->k + slot * STK_GROUP * p->dp;
     float *k_scale = p->k_scale + slot * STK_GROUP;
-    const float *x = sti_read_rows(buf, &a->k, kv, key, n, a->d_k, &ld);
+    const float *x = sti_read_rows(buf, &a->k, p->kv, key, n, a->d_k, &ld);
     if (n < STK_GROUP || p->dp != a->d_k) {
         memset(k, 0, (size_t)p->dp * STK_GROUP * sizeof *k);
         memset(k_scale, 0, STK_GROUP * sizeof *k_scale);
@@ -54,7 +56,7 @@ static void fill_group(const struct fill *f, int64_t slot, float *buf)
         sti_kernels()->packk_i16_row(k + j * p->dp, &k_scale[j], x + j * ld, a->d_k);
     if (p->v == NULL)
         return;
-    x = sti_read_rows(buf, &a->v, kv, key, n, a->d_v, &ld);
+    x = sti_read_rows(buf, &a->v, p->kv, key, n, a->d_v, &ld);
     sti_kernels()->packv_i16_g16(p->v + slot * STK_GROUP * a->d_v, p->v_scale + slot * a->d_v, x, n,
                                  a->d_v, ld);
 }
@@ -75,12 +77,14 @@ static bool place_arrays(sti_pack *p, struct fill *f, bool values)
     size_t v = (size_t)(n * STK_GROUP * d_v) * sizeof *p->v;
     size_t k_scale = (size_t)(n * STK_GROUP) * sizeof *p->k_scale;
     size_t v_scale = (size_t)sti_round_up(n * d_v, 16) * sizeof *p->v_scale;
-    size_t group = (size_t)sti_round_up(n, 8) * sizeof *f->group;
+    size_t group = (size_t)sti_round_up(n, 16) * sizeof *f->group;
     size_t buf = (size_t)(f->buf_floats * st_pool_size(p->pool)) * sizeof *f->buf;
-    char *at = sti_pool_take(p->pool, STI_SCRATCH_PACK, k + v + k_scale + v_scale + group + buf);
+    char *at;
+    sti_pool_give(p->pool, p->k);
+    at = sti_pool_take(p->pool, STI_SCRATCH_PACK, k + v + k_scale + v_scale + group + buf);
+    p->k = (int16_t *)at;
     if (at == NULL)
         return false;
-    p->k = (int16_t *)at;
     at += k;
     p->v = values ? (int16_t *)at : NULL;
     at += v;
@@ -88,7 +92,7 @@ static bool place_arrays(sti_pack *p, struct fill *f, bool values)
     at += k_scale;
     p->v_scale = (float *)at;
     at += v_scale;
-    f->group = (int64_t *)at;
+    f->group = (int32_t *)at;
     at += group;
     f->buf = (float *)at;
     return true;
@@ -98,14 +102,14 @@ bool sti_pack_fill(sti_pack *p, bool values)
 {
     const st_attn *a = p->a;
     struct fill f = {.p = p, .buf_floats = (int64_t)STK_GROUP * sti_max(a->d_k, a->d_v)};
-    for (int64_t i = 0; i < a->n_kv_head * p->n_group; i++)
+    for (int64_t i = 0; i < p->n_group; i++)
         if (p->slot[i] == 0)
             p->slot[i] = (int32_t)p->n_slot++;
     if (!place_arrays(p, &f, values))
         return false;
-    for (int64_t i = 0; i < a->n_kv_head * p->n_group; i++)
+    for (int64_t i = 0; i < p->n_group; i++)
         if (p->slot[i] >= 0)
-            f.group[p->slot[i]] = i;
+            f.group[p->slot[i]] = (int32_t)i;
     sti_pool_run(p->pool, sti_ceil_div(p->n_slot, TASK_GROUPS), fill_task, &f);
     return true;
 }

@@ -132,6 +132,7 @@ static void load_rows(sti_tile_work *w, const sti_tile *tile)
 {
     const st_attn *a = w->a;
     int R = w->R = tile->n <= 16 ? 16 : 32;
+    w->n = tile->n;
     w->all_lo = 0;
     w->all_hi = INT64_MAX;
     if (tile->n < R) {
@@ -235,7 +236,7 @@ static void finish_shares(sti_tile_work *w, int64_t n_chunk)
     const sti_kernel_table *t = sti_kernels();
     _Alignas(64) float inv[STI_TILE_ROWS], ignored[STI_TILE_ROWS] = {0};
     for (int r = 0; r < w->R; r++)
-        inv[r] = w->sum[r] > 0.0f ? 1.0f / w->sum[r] : 0.0f;
+        inv[r] = r < w->n && w->sum[r] > 0.0f ? 1.0f / w->sum[r] : 0.0f;
     run_expsum(w, w->chunk_factor, ignored, w->max, n_chunk);
     (w->R == 16 ? t->rescale_f32_r16 : t->rescale_f32_r32)(w->chunk_factor, inv, n_chunk);
 }
@@ -303,13 +304,12 @@ typedef struct part {
     int64_t lo, hi, slot;
 } part;
 
-static part part_of(const sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t i)
+static part part_of(const sti_tile_work *w, const sti_segment *seg, int64_t i)
 {
     int64_t group = seg->key / STK_GROUP + i;
-    int kv = sti_kv_head(w->a, tile->head[0]);
     return (part){.lo = sti_max(seg->key, group * STK_GROUP),
                   .hi = sti_min(seg->end, (group + 1) * STK_GROUP),
-                  .slot = w->pack->slot[kv * w->pack->n_group + group]};
+                  .slot = w->pack->slot[group]};
 }
 
 /* Scores of a part's 16 keys into s [STK_GROUP, R]; -inf for those that are not its own. */
@@ -341,6 +341,28 @@ static void part_values(sti_tile_work *w, const int16_t *p, const float *f, cons
                                                    w->pack->v_scale + x->slot * d, d);
 }
 
+/* Part by part, so that a row's sum does not depend on how keys were cut into segments. */
+#define ADD_SUMS(R)                                                                                \
+    static void add_sums##R(float *restrict sum, float *restrict all, const float *restrict f,     \
+                            const float *restrict part_sum)                                        \
+    {                                                                                              \
+        for (int r = 0; r < R; r++) {                                                              \
+            float x = f[r] * part_sum[r] * (1.0f / 32767.0f);                                      \
+            sum[r] += x;                                                                           \
+            all[r] += x;                                                                           \
+        }                                                                                          \
+    }
+
+ADD_SUMS(16)
+ADD_SUMS(32)
+
+/* Asks for the lines of an array that is read soon. */
+static void prefetch(const void *p, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)p + i);
+}
+
 static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg,
                             int64_t begin, int64_t end, int32_t chunk, bool values, bool shares)
 {
@@ -350,8 +372,13 @@ static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
     int64_t n = 0, R = w->R;
     for (int64_t i = begin; i < end; i++)
         for (int64_t j = 0; j < n_parts(&seg[i]); j++)
-            parts[n++] = part_of(w, tile, &seg[i], j);
+            parts[n++] = part_of(w, &seg[i], j);
     for (int64_t i = 0; i < n; i++) {
+        const sti_pack *p = w->pack;
+        if (i + 1 < n)
+            prefetch(p->k + parts[i + 1].slot * STK_GROUP * p->dp, STK_GROUP * p->dp * 2);
+        if (values)
+            prefetch(p->v + parts[i].slot * STK_GROUP * w->a->d_v, STK_GROUP * w->a->d_v * 2);
         part_scores(w, tile, w->s, &parts[i]);
         (R == 16 ? t->prob_i16_r16 : t->prob_i16_r32)(w->p + i * STK_GROUP * R, w->part_max + i * R,
                                                       w->part_sum + i * R, w->s);
@@ -363,11 +390,8 @@ static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
     for (int64_t i = begin, at = 0; i < end; i++) {
         _Alignas(64) float sum[STI_TILE_ROWS] = {0};
         for (int64_t j = 0; j < n_parts(&seg[i]); j++, at++)
-            for (int r = 0; r < R; r++) {
-                float x = w->part_max[at * R + r] * w->part_sum[at * R + r] * (1.0f / 32767.0f);
-                sum[r] += x;
-                w->sum[r] += x; /* part by part: does not depend on how keys were cut */
-            }
+            (R == 16 ? add_sums16 : add_sums32)(sum, w->sum, w->part_max + at * R,
+                                                w->part_sum + at * R);
         if (shares) {
             memcpy(w->seg_sum + i * R, sum, (size_t)R * sizeof(float));
             w->seg_chunk[i] = chunk;
@@ -412,4 +436,17 @@ void sti_tile_output(const sti_tile_work *w, int r, float *dst)
 float sti_tile_share(const sti_tile_work *w, int64_t i, int r)
 {
     return w->seg_sum[i * w->R + r] * w->chunk_factor[(int64_t)w->seg_chunk[i] * w->R + r];
+}
+
+float sti_tile_share_sum(const sti_tile_work *w, int64_t i)
+{
+    const float *sum = w->seg_sum + i * w->R;
+    const float *factor = w->chunk_factor + (int64_t)w->seg_chunk[i] * w->R;
+    float x[STI_TILE_ROWS];
+    for (int r = 0; r < w->R; r++)
+        x[r] = sum[r] * factor[r];
+    for (int half = w->R / 2; half > 0; half /= 2)
+        for (int r = 0; r < half; r++)
+            x[r] += x[r + half];
+    return x[0];
 }

@@ -25,7 +25,7 @@ typedef struct sti_tile {
 typedef struct sti_tile_work {
     const st_attn *a;
     const sti_pack *pack; /* NULL: products in F32, keys and values as they are stored */
-    int R;
+    int R, n; /* lanes, and how many of them hold rows */
     int64_t lo[STI_TILE_ROWS], hi[STI_TILE_ROWS];
     int64_t all_lo, all_hi; /* keys that every row sees */
     float *qt;              /* [d_k, R] scaled queries; with a pack as int16 [dp / 2, R, 2] */
@@ -63,7 +63,9 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
 float sti_tile_lse(const sti_tile_work *w, int r);
 /* After a run with values: the output of lane r into dst [d_v]. */
 void sti_tile_output(const sti_tile_work *w, int r, float *dst);
-/* After a run with shares: the share of lane r's mass in segment i. */
+/* After a run with shares: the share of lane r's mass in segment i; and the sum of it over the
+ * tile's rows, in a fixed order. */
 float sti_tile_share(const sti_tile_work *w, int64_t i, int r);
+float sti_tile_share_sum(const sti_tile_work *w, int64_t i);
 
 #endif

@@ -3,6 +3,7 @@
  * memory.c — 64-byte aligned memory, so that a vector load never crosses a cache line by accident.
  */
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
 
@@ -13,6 +14,41 @@ void *sti_alloc(size_t bytes)
     if (bytes > SIZE_MAX - ALIGN)
         return NULL;
     return aligned_alloc(ALIGN, (bytes / ALIGN + 1) * ALIGN);
+}
+
+bool sti_large_grow(void **p, size_t *have, size_t want)
+{
+    void *q;
+    if (want <= *have)
+        return true;
+    want += want / 4;
+#ifdef MREMAP_MAYMOVE
+    want = (want + 4095) & ~(size_t)4095;
+    q = *p != NULL ? mremap(*p, *have, want, MREMAP_MAYMOVE)
+                   : mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (q == MAP_FAILED)
+        return false;
+    madvise(q, want, MADV_HUGEPAGE); /* only a wish */
+#else
+    q = sti_alloc(want);
+    if (q == NULL)
+        return false;
+    sti_free(*p);
+#endif
+    *p = q;
+    *have = want;
+    return true;
+}
+
+void sti_large_free(void *p, size_t have)
+{
+#ifdef MREMAP_MAYMOVE
+    if (p != NULL)
+        munmap(p, have);
+#else
+    (void)have;
+    sti_free(p);
+#endif
 }
 
 void *sti_calloc(size_t bytes)

@@ -134,7 +134,7 @@ void st_pool_free(st_pool *p)
     pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->lock);
     for (int i = 0; i < STI_SCRATCH_KINDS; i++)
-        sti_free(p->scratch[i]);
+        sti_large_free(p->scratch[i], p->scratch_bytes[i]);
     sti_free(p->worker);
     sti_free(p);
 }
@@ -143,11 +143,8 @@ void *sti_pool_take(st_pool *p, int kind, size_t bytes)
 {
     if (p == NULL)
         return sti_alloc(bytes);
-    if (p->scratch[kind] == NULL || p->scratch_bytes[kind] < bytes) {
-        sti_free(p->scratch[kind]);
-        p->scratch_bytes[kind] = bytes + bytes / 4;
-        p->scratch[kind] = sti_alloc(p->scratch_bytes[kind]);
-    }
+    if (!sti_large_grow(&p->scratch[kind], &p->scratch_bytes[kind], bytes + 1))
+        return NULL;
     return p->scratch[kind];
 }
 

@@ -36,6 +36,12 @@ void sti_free(void *p);         /* NULL is fine */
  * False on failure, with *p and *cap as they were. */
 bool sti_grow(void **p, int64_t *cap, int64_t need, size_t elem_bytes);
 
+/* One array of many MB that grows now and then and whose contents need not survive that: pages stay
+ * mapped where the system can do it (a fresh page costs more than a cache line of work). False: out
+ * of memory, all as it was. */
+bool sti_large_grow(void **p, size_t *have, size_t want);
+void sti_large_free(void *p, size_t have);
+
 /* ---- integers -------------------------------------------------------------------------------- */
 
 static inline int64_t sti_min(int64_t a, int64_t b)

@@ -85,10 +85,33 @@ typedef void stk_idot_fn(int32_t *out, const int8_t *q, const int8_t *vec, int64
 typedef void stk_scale_fn(float *t, const int32_t *dot, const float *vscale, const int32_t *idx,
                           const float *rscale, const float *rbase, int64_t n, int add);
 
-/* g[i][r] = s2 < 2L ? (g + L) + s2 / 2 : g + sqrt(2L * s2), s2 = max(s2[i][r], 0), L = ln_b >= 0:
- * the log-sum-exp of exp(L) keys whose scores are normal with mean g and variance s2, capped where
- * the largest of them rules (random energy model). */
-typedef void stk_exemplar_fn(float *g, const float *s2, int64_t n, float ln_b);
+/* t[i][r] += s2 < 2L ? L + s2 / 2 : sqrt(2L var[idx[i]]) * sqrt(q2[r]), s2 = var[idx[i]] * q2[r],
+ * L = ln_b >= 0: from the mean score to the log-sum-exp of exp(L) keys whose scores are normal with
+ * variance s2, capped where the largest of them rules (random energy model). q2_root[r] = sqrt(q2[r]).
+ */
+typedef void stk_gauss_fn(float *t, const float *var, const int32_t *idx, const float *q2,
+                          const float *q2_root, int64_t n, float ln_b);
+
+/* E(x) = exp(x) within 3 %, its mean error near 0: the float whose bits are the integer part of
+ * x * STK_E_SLOPE + STK_E_ONE, clamped to 0..STK_E_TOP (Schraudolph 1999). Enough to rank by mass, and
+ * four instructions. NaN gives 0. */
+#define STK_E_SLOPE 12102203.0f  /* 2^23 / ln 2 */
+#define STK_E_ONE 1064866816.0f  /* 127 * 2^23 less what centres the error */
+#define STK_E_TOP 1900000000.0f
+
+/* t[i][r] = E(t[i][r] - m[r]); -inf gives 0 */
+typedef void stk_fexp_fn(float *t, const float *m, int64_t n);
+
+/* sum[r] = sum_i E(y), i ascending, with the whole argument in E's units:
+ * y = dot[i][r] * (vscale[i] * slope[r]) + base[r]. */
+typedef void stk_esum_fn(float *sum, const int32_t *dot, const float *vscale, const float *slope,
+                         const float *base, int64_t n);
+
+/* sum[r] += t[i][r], i ascending */
+typedef void stk_lanesum_fn(float *sum, const float *t, int64_t n);
+
+/* How many of x[0..n) are above limit. */
+typedef int64_t stk_above_fn(const int32_t *x, int32_t limit, int64_t n);
 
 /* score[i] = sum_r p[i][r] * w[r], by the tree (r, r + 8), (r, r + 4), (r, r + 2), (r, r + 1). */
 typedef void stk_score_fn(float *score, const float *p, const float *w, int64_t n);
@@ -113,7 +136,11 @@ typedef struct sti_kernel_table {
     stk_quant_fn *quant_i8_row;
     stk_idot_fn *idot_i8_r16;
     stk_scale_fn *scale_i32_r16;
-    stk_exemplar_fn *exemplar_f32_r16;
+    stk_gauss_fn *gauss_f32_r16;
+    stk_fexp_fn *fexp_f32_r16;
+    stk_esum_fn *esum_i32_r16;
+    stk_lanesum_fn *lanesum_f32_r16;
+    stk_above_fn *above_i32_row;
     stk_score_fn *score_f32_r16;
 } sti_kernel_table;
 

@@ -12,7 +12,8 @@ void stk_unpack_f16_row__avx2(float *dst, const void *src, int64_t n)
     int64_t i = 0;
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + i))));
-    stk_unpack_f16_row__scalar(dst + i, p + i, n - i);
+    if (i < n)
+        stk_unpack_f16_row__scalar(dst + i, p + i, n - i);
 }
 
 void stk_unpack_bf16_row__avx2(float *dst, const void *src, int64_t n)
@@ -23,7 +24,8 @@ void stk_unpack_bf16_row__avx2(float *dst, const void *src, int64_t n)
         __m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + i)));
         _mm256_storeu_si256((__m256i *)(dst + i), _mm256_slli_epi32(w, 16));
     }
-    stk_unpack_bf16_row__scalar(dst + i, p + i, n - i);
+    if (i < n)
+        stk_unpack_bf16_row__scalar(dst + i, p + i, n - i);
 }
 
 void stk_unpack_q8_0_row__avx2(float *dst, const void *src, int64_t n)

@@ -12,7 +12,8 @@ void stk_unpack_f16_row__avx512(float *dst, const void *src, int64_t n)
     int64_t i = 0;
     for (; i + 16 <= n; i += 16)
         _mm512_storeu_ps(dst + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p + i))));
-    stk_unpack_f16_row__scalar(dst + i, p + i, n - i);
+    if (i < n)
+        stk_unpack_f16_row__scalar(dst + i, p + i, n - i);
 }
 
 void stk_unpack_bf16_row__avx512(float *dst, const void *src, int64_t n)
@@ -23,7 +24,8 @@ void stk_unpack_bf16_row__avx512(float *dst, const void *src, int64_t n)
         __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p + i)));
         _mm512_storeu_si512(dst + i, _mm512_slli_epi32(w, 16));
     }
-    stk_unpack_bf16_row__scalar(dst + i, p + i, n - i);
+    if (i < n)
+        stk_unpack_bf16_row__scalar(dst + i, p + i, n - i);
 }
 
 void stk_unpack_q8_0_row__avx512(float *dst, const void *src, int64_t n)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, exemplar,
- * score) as plain loops. vector_scalar.c, vector_avx2.c and vector_avx512.c include this text and
+ * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, gauss, fexp,
+ * esum, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and vector_avx512.c include this text and
  * differ only in the instructions the compiler may use: without contraction every lane does the
  * same roundings, so the bits agree. Include with ISA defined.
  */
@@ -153,15 +153,64 @@ void NAME(scale_i32_r16)(float *restrict t, const int32_t *restrict dot,
     }
 }
 
-void NAME(exemplar_f32_r16)(float *restrict g, const float *restrict s2, int64_t n, float ln_b)
+void NAME(gauss_f32_r16)(float *restrict t, const float *restrict var, const int32_t *restrict idx,
+                         const float *restrict q2, const float *restrict q2_root, int64_t n,
+                         float ln_b)
 {
     float two_l = 2.0f * ln_b;
-    for (int64_t i = 0; i < n * 16; i++) {
-        float s = s2[i] > 0.0f ? s2[i] : 0.0f;
-        float normal = (g[i] + ln_b) + s * 0.5f;
-        float capped = g[i] + sqrtf(two_l * s);
-        g[i] = s < two_l ? normal : capped;
+    for (int64_t i = 0; i < n; i++) {
+        float v = var[idx[i]], root = sqrtf(two_l * v);
+        for (int r = 0; r < 16; r++) {
+            float s2 = v * q2[r], normal = ln_b + s2 * 0.5f, capped = root * q2_root[r];
+            t[i * 16 + r] += s2 < two_l ? normal : capped;
+        }
     }
+}
+
+/* y in E's units */
+static inline float e_bits(float y)
+{
+    float low = y > 0.0f ? y : 0.0f;
+    int32_t bits = (int32_t)(low < STK_E_TOP ? low : STK_E_TOP);
+    float e;
+    memcpy(&e, &bits, 4);
+    return e;
+}
+
+void NAME(fexp_f32_r16)(float *restrict t, const float *restrict m, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int r = 0; r < 16; r++)
+            t[i * 16 + r] = e_bits((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+}
+
+void NAME(esum_i32_r16)(float *restrict sum, const int32_t *restrict dot,
+                        const float *restrict vscale, const float *restrict slope,
+                        const float *restrict base, int64_t n)
+{
+    float acc[16] = {0};
+    for (int64_t i = 0; i < n; i++)
+        for (int r = 0; r < 16; r++)
+            acc[r] += e_bits((float)dot[i * 16 + r] * (vscale[i] * slope[r]) + base[r]);
+    memcpy(sum, acc, sizeof acc);
+}
+
+void NAME(lanesum_f32_r16)(float *restrict sum, const float *restrict t, int64_t n)
+{
+    float acc[16];
+    memcpy(acc, sum, sizeof acc);
+    for (int64_t i = 0; i < n; i++)
+        for (int r = 0; r < 16; r++)
+            acc[r] += t[i * 16 + r];
+    memcpy(sum, acc, sizeof acc);
+}
+
+int64_t NAME(above_i32_row)(const int32_t *x, int32_t limit, int64_t n)
+{
+    int32_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        count += x[i] > limit;
+    return count;
 }
 
 void NAME(score_f32_r16)(float *restrict score, const float *restrict p, const float *restrict w,

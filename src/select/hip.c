@@ -20,7 +20,7 @@ static void score_chunks(sti_work *w, int kv, const int32_t *from, const int32_t
     int32_t *centre = w->gather;
     for (int64_t i = 0; i < n; i++)
         centre[i] = (int32_t)(((int64_t)from[i] + to[i]) * w->p->bk / 2);
-    sti_scores(w, w->t_r, q->q, q->q_scale, q->base, &w->keys->head[kv].key, centre, n, false);
+    sti_scores(w, w->t_r, q->q, q->base, &w->keys->head[kv].key, centre, n, false);
     for (int64_t i = 0; i < n; i++) {
         w->score[i] = -INFINITY;
         for (int r = 0; r < q->n; r++)
@@ -32,10 +32,11 @@ static void score_chunks(sti_work *w, int kv, const int32_t *from, const int32_t
 int64_t sti_select_hip(sti_work *w, const sti_frame *f, int h, int32_t *kept)
 {
     int64_t cand = sti_frame_candidates(f), n = sti_min(2 * f->budget, cand);
+    sti_unit u = sti_unit_make(&f, 1);
     int32_t *from, *to, *best;
     if (!sti_work_reserve(w, sti_max(n, 1)))
         return -1;
-    sti_work_sample(w, f, h);
+    sti_work_sample(w, &u, h, sti_min(R16, w->p->rows * w->p->share));
     from = w->list[0];
     to = w->list[1];
     best = w->list[2];
@@ -47,7 +48,7 @@ int64_t sti_select_hip(sti_work *w, const sti_frame *f, int h, int32_t *kept)
         int64_t n_best, m = 0;
         bool single = true;
         score_chunks(w, sti_kv_head(w->a, h), from, to, n);
-        n_best = sti_top(w, n, f->budget, best);
+        n_best = sti_top(w, w->score, n, f->budget, best);
         for (int64_t i = 0; i < n_best; i++)
             single = single && to[best[i]] - from[best[i]] == 1;
         if (single) {

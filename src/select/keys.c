@@ -40,7 +40,8 @@ static size_t vectors_bytes(const sti_vectors *x, int dp)
 static bool level_grow(sti_level *l, int64_t n, int dp)
 {
     return vectors_grow(&l->mean, n, dp) && vectors_grow(&l->mid, n, dp) &&
-           vectors_grow(&l->half, n, dp) && vectors_grow(&l->var, n, dp) &&
+           vectors_grow(&l->half, n, dp) &&
+           sti_grow((void **)&l->var, &l->cap_var, n, sizeof *l->var) &&
            sti_grow((void **)&l->exemplar, &l->cap_exemplar, n, sizeof *l->exemplar);
 }
 
@@ -98,7 +99,7 @@ void st_keys_free(st_keys *s)
             vectors_free(&x->level[l].mean);
             vectors_free(&x->level[l].mid);
             vectors_free(&x->level[l].half);
-            vectors_free(&x->level[l].var);
+            sti_free(x->level[l].var);
             sti_free(x->level[l].exemplar);
             sti_free(x->pending[l].mean);
         }
@@ -119,8 +120,7 @@ size_t st_keys_bytes(const st_keys *s)
         for (int l = 0; l < STI_LEVEL_MAX; l++) {
             const sti_level *v = &x->level[l];
             bytes += vectors_bytes(&v->mean, s->dp) + vectors_bytes(&v->mid, s->dp) +
-                     vectors_bytes(&v->half, s->dp) + vectors_bytes(&v->var, s->dp) +
-                     (size_t)v->cap_exemplar * 4;
+                     vectors_bytes(&v->half, s->dp) + (size_t)(v->cap_exemplar + v->cap_var) * 4;
             bytes += x->pending[l].mean != NULL ? (size_t)s->d * 16 : 0;
         }
     }
@@ -184,6 +184,17 @@ static void centred_key(float *out, const st_keys *s, const st_attn *a, int h, i
         out[c] -= centre[c];
 }
 
+/* sum_c w[c] x[c] / sum_c w[c], c ascending; 0 where no channel has weight. */
+static float weighted_mean(const float *w, const float *x, int d)
+{
+    float sum = 0.0f, weight = 0.0f;
+    for (int c = 0; c < d; c++) {
+        sum += w[c] * x[c];
+        weight += w[c];
+    }
+    return weight > 0.0f ? sum / weight : 0.0f;
+}
+
 /* sum_c w[c] (x[c] - y[c])^2 in 16 lanes (c mod 16), then a tree: one order for every machine. */
 static float weighted_distance(const float *w, const float *x, const float *y, int d)
 {
@@ -235,13 +246,14 @@ static void leaf_make(sti_node *node, const float *x, const float *w, int bk, in
 }
 
 /* Stores a node's int8 form as the next one of its level. */
-static bool level_put(sti_level *level, const sti_node *node, float *tmp, int d, int dp)
+static bool level_put(sti_level *level, const sti_node *node, const float *w, float *tmp, int d,
+                      int dp)
 {
     int64_t i = level->n;
     if (!level_grow(level, i + 1, dp))
         return false;
     vectors_put(&level->mean, i, node->mean, d, dp);
-    vectors_put(&level->var, i, node->var, d, dp);
+    level->var[i] = weighted_mean(w, node->var, d);
     for (int c = 0; c < d; c++)
         tmp[c] = (node->max[c] + node->min[c]) * 0.5f;
     vectors_put(&level->mid, i, tmp, d, dp);
@@ -374,7 +386,7 @@ static void join_task(void *ctx, int64_t h, int thread)
         node.exemplar = p->exemplar[h * LEAF_BATCH + j];
         for (int l = 0;; l++) {
             sti_node *left = &x->pending[l];
-            if (!level_put(&x->level[l], &node, tmp, s->d, s->dp) || !node_alloc(left, s->d)) {
+            if (!level_put(&x->level[l], &node, w, tmp, s->d, s->dp) || !node_alloc(left, s->d)) {
                 p->failed = true;
                 return;
             }

@@ -11,101 +11,113 @@
 #include "select/mass.h"
 #include "select/methods.h"
 
-void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *q_scale,
-                const float *base, const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
+void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
+                const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
 {
     const sti_kernel_table *k = sti_kernels();
     k->idot_i8_r16(w->dot_r, tile_q, x->v, w->keys->dp, x->sum, idx, n, w->keys->dp);
-    k->scale_i32_r16(t, w->dot_r, x->scale, idx, q_scale, base, n, add);
+    k->scale_i32_r16(t, w->dot_r, x->scale, idx, w->tile.q_scale, base, n, add);
+}
+
+/* Keys [key, ..) of a KV head */
+static sti_vectors keys_from(const sti_work *w, int kv, int64_t key)
+{
+    const sti_vectors *all = &w->keys->head[kv].key;
+    return (sti_vectors){
+        .v = all->v + key * w->keys->dp, .scale = all->scale + key, .sum = all->sum + key};
 }
 
 /* Scores of keys [key, key + n), capped, -inf where a lane does not see the key. */
-static void key_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n, bool masked)
+static void masked_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n)
 {
-    const sti_vectors *all = &w->keys->head[kv].key;
     const sti_row_tile *q = &w->tile;
-    sti_vectors x = {
-        .v = all->v + key * w->keys->dp, .scale = all->scale + key, .sum = all->sum + key};
-    sti_scores(w, t, q->q, q->q_scale, q->base, &x, NULL, n, false);
+    sti_vectors x = keys_from(w, kv, key);
+    sti_scores(w, t, q->q, q->base, &x, NULL, n, false);
     if (w->a->softcap > 0.0f)
         sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
-    if (masked)
-        for (int64_t i = 0; i < n; i++)
-            for (int r = 0; r < R16; r++)
-                if (key + i < q->lo[r] || key + i >= q->hi[r])
-                    t[i * R16 + r] = -INFINITY;
-}
-
-void sti_block_mass(sti_work *w, int kv, const int32_t *block, int64_t n, bool masked)
-{
-    const sti_kernel_table *k = sti_kernels();
-    int64_t bk = w->p->bk;
-    for (int64_t i = 0; i < n; i++) {
-        float *max = w->max_r + i * R16, *sum = w->sum_r + i * R16;
-        int64_t key = block[i] * bk, n_key = sti_min(bk, w->a->n_k - key);
-        for (int r = 0; r < R16; r++) {
-            max[r] = -INFINITY;
-            sum[r] = 0.0f;
-        }
-        key_scores(w, w->t_r, kv, key, n_key, masked);
-        k->max_f32_r16(max, w->t_r, n_key);
-        k->expsum_f32_r16(w->t_r, sum, max, n_key);
-    }
-}
-
-void sti_mass_raise(sti_mass *m, const float *max)
-{
-    _Alignas(64) float factor[R16], ignored[R16] = {0};
-    memcpy(factor, m->max, sizeof factor);
-    sti_kernels()->expsum_f32_r16(factor, ignored, max, 1);
-    for (int r = 0; r < R16; r++) {
-        m->sum[r] *= factor[r];
-        m->max[r] = max[r];
-    }
-}
-
-/* p[i] = sum_r[i] * exp(max_r[i] - max), in w->t_r */
-static void block_exp(sti_work *w, const float *max, int64_t n)
-{
-    _Alignas(64) float ignored[R16] = {0};
-    memcpy(w->t_r, w->max_r, (size_t)n * R16 * sizeof(float));
-    sti_kernels()->expsum_f32_r16(w->t_r, ignored, max, n);
-    for (int64_t i = 0; i < n * R16; i++)
-        w->t_r[i] *= w->sum_r[i];
-}
-
-static void lane_add(float *sum, const float *p, int64_t n)
-{
     for (int64_t i = 0; i < n; i++)
         for (int r = 0; r < R16; r++)
-            sum[r] += p[i * R16 + r];
+            if (key + i < q->lo[r] || key + i >= q->hi[r])
+                t[i * R16 + r] = -INFINITY;
 }
 
-void sti_mass_add(sti_work *w, sti_mass *m, int64_t n)
+static int64_t block_keys(const sti_work *w, int64_t block)
 {
-    _Alignas(64) float max[R16];
-    memcpy(max, m->max, sizeof max);
-    sti_kernels()->max_f32_r16(max, w->max_r, n);
-    sti_mass_raise(m, max);
-    block_exp(w, max, n);
-    lane_add(m->sum, w->t_r, n);
+    return sti_min(w->p->bk, w->a->n_k - block * w->p->bk);
 }
 
-sti_mass sti_always_mass(sti_work *w, const sti_frame *f, int h)
+bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n)
 {
-    sti_mass m;
+    int64_t edge = u->blk_hi - u->blk_lo - (u->hi - u->lo);
+    return sti_work_reserve(w, sti_max(edge * w->p->bk, n + edge));
+}
+
+void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known)
+{
+    const sti_kernel_table *k = sti_kernels();
+    const float *sink = w->a->sinks != NULL ? &w->a->sinks[h] : NULL;
     int kv = sti_kv_head(w->a, h);
-    int64_t n = 0;
+    int64_t n = 0, n_key = 0, at = 0;
+    float *top = w->tile.top;
+    w->n_left = u->lo - u->blk_lo;
+    for (int64_t b = u->blk_lo; b < u->blk_hi; b++)
+        if (b < u->lo || b >= u->hi)
+            w->block[n++] = (int32_t)b;
+    w->n_block = n;
+    for (int r = 0; r < R16; r++)
+        top[r] = sink != NULL ? *sink : -INFINITY;
+    for (int64_t i = 0; i < n; n_key += block_keys(w, w->block[i++]))
+        masked_scores(w, w->t_r + n_key * R16, kv, w->block[i] * (int64_t)w->p->bk,
+                      block_keys(w, w->block[i]));
+    k->max_f32_r16(top, w->t_r, n_key);
     for (int r = 0; r < R16; r++) {
-        m.max[r] = w->a->sinks != NULL ? w->a->sinks[h] : -INFINITY;
-        m.sum[r] = w->a->sinks != NULL ? 1.0f : 0.0f;
+        top[r] = top[r] == -INFINITY ? 0.0f : top[r];
+        known[r] = sink != NULL ? *sink : -INFINITY;
     }
-    for (int64_t b = f->blk_lo; b < f->blk_hi; b++)
-        if (b < f->cand_lo || b >= f->cand_hi)
-            w->gather[n++] = (int32_t)b;
-    sti_block_mass(w, kv, w->gather, n, true);
-    sti_mass_add(w, &m, n);
-    return m;
+    k->fexp_f32_r16(known, top, 1);
+    k->fexp_f32_r16(w->t_r, top, n_key);
+    memset(w->mass_r, 0, (size_t)n * R16 * sizeof(float));
+    for (int64_t i = 0; i < n; at += block_keys(w, w->block[i++]))
+        k->lanesum_f32_r16(w->mass_r + i * R16, w->t_r + at * R16, block_keys(w, w->block[i]));
+    k->lanesum_f32_r16(known, w->mass_r, n);
+}
+
+/* Mass of a block that every row sees whole. */
+static void block_mass(sti_work *w, float *mass, int kv, int64_t block, const float *slope,
+                       const float *base)
+{
+    const sti_kernel_table *k = sti_kernels();
+    int64_t key = block * w->p->bk, n = block_keys(w, block);
+    sti_vectors x = keys_from(w, kv, key);
+    if (w->a->softcap > 0.0f) {
+        masked_scores(w, w->t_r, kv, key, n);
+        k->fexp_f32_r16(w->t_r, w->tile.top, n);
+        memset(mass, 0, R16 * sizeof *mass);
+        k->lanesum_f32_r16(mass, w->t_r, n);
+        return;
+    }
+    k->idot_i8_r16(w->dot_r, w->tile.q, x.v, w->keys->dp, x.sum, NULL, n, w->keys->dp);
+    k->esum_i32_r16(mass, w->dot_r, x.scale, slope, base, n);
+}
+
+void sti_candidate_mass(sti_work *w, const sti_unit *u, int h, const int32_t *candidate, int64_t n)
+{
+    const sti_row_tile *q = &w->tile;
+    int64_t left = w->n_left, right = w->n_block - left;
+    int kv = sti_kv_head(w->a, h);
+    float slope[R16], base[R16];
+    (void)u;
+    memmove(w->block + left + n, w->block + left, (size_t)right * sizeof *w->block);
+    memmove(w->mass_r + (left + n) * R16, w->mass_r + left * R16,
+            (size_t)(right * R16) * sizeof *w->mass_r);
+    memcpy(w->block + left, candidate, (size_t)n * sizeof *candidate);
+    w->n_block += n;
+    for (int r = 0; r < R16; r++) {
+        slope[r] = q->q_scale[r] * STK_E_SLOPE;
+        base[r] = (q->base[r] - q->top[r]) * STK_E_SLOPE + STK_E_ONE;
+    }
+    for (int64_t i = left; i < left + n; i++)
+        block_mass(w, w->mass_r + i * R16, kv, w->block[i], slope, base);
 }
 
 /* ---- ranking --------------------------------------------------------------------------------- */
@@ -162,39 +174,18 @@ static int by_number(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-/* The keep-th largest of x[0..n), 1 <= keep <= n; reorders x. No NaN. */
-static float kth_largest(float *x, int64_t n, int64_t keep)
+/* Floats as integers in the same order; NaN comes last. */
+static int32_t ordered_bits(float x)
 {
-    int64_t lo = 0, hi = n - 1, at = keep - 1;
-    while (lo < hi) {
-        float a = x[lo], b = x[lo + (hi - lo) / 2], c = x[hi];
-        float pivot = a > b ? (b > c ? b : a > c ? c : a) : (a > c ? a : b > c ? c : b);
-        int64_t i = lo, j = hi;
-        while (i <= j) {
-            while (x[i] > pivot)
-                i++;
-            while (x[j] < pivot)
-                j--;
-            if (i <= j) {
-                float t = x[i];
-                x[i++] = x[j];
-                x[j--] = t;
-            }
-        }
-        if (at <= j)
-            hi = j;
-        else if (at >= i)
-            lo = i;
-        else
-            break;
-    }
-    return x[at];
+    int32_t b;
+    memcpy(&b, &x, 4);
+    return x != x ? INT32_MIN : b < 0 ? b ^ 0x7fffffff : b;
 }
 
-int64_t sti_top(sti_work *w, int64_t n, int64_t keep, int32_t *out)
+int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
 {
-    float *copy = w->u_r, least;
-    int64_t n_equal = keep, n_out = 0;
+    const sti_kernel_table *k = sti_kernels();
+    int64_t lo = INT32_MIN, hi = INT32_MIN, n_out = 0, n_equal;
     if (keep >= n) {
         for (int64_t i = 0; i < n; i++)
             out[i] = (int32_t)i;
@@ -203,32 +194,41 @@ int64_t sti_top(sti_work *w, int64_t n, int64_t keep, int32_t *out)
     if (keep == 0)
         return 0;
     for (int64_t i = 0; i < n; i++) {
-        w->score[i] = w->score[i] == w->score[i] ? w->score[i] : -INFINITY; /* NaN comes last */
-        copy[i] = w->score[i];
+        w->bits[i] = ordered_bits(score[i]);
+        hi = sti_max(hi, w->bits[i]);
     }
-    least = kth_largest(copy, n, keep);
-    for (int64_t i = 0; i < n; i++)
-        n_equal -= w->score[i] > least;
-    for (int64_t i = 0; i < n; i++)
-        if (w->score[i] > least || (w->score[i] == least && n_equal-- > 0))
-            out[n_out++] = (int32_t)i;
+    /* the keep-th largest: the least limit with fewer than `keep` above it */
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (k->above_i32_row(w->bits, (int32_t)mid, n) < keep)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    n_equal = keep - k->above_i32_row(w->bits, (int32_t)lo, n);
+    for (int64_t i = 0; i < n && n_out < keep; i++) {
+        bool equal = w->bits[i] == lo;
+        out[n_out] = (int32_t)i;
+        n_out += w->bits[i] > lo || (equal && n_equal > 0);
+        n_equal -= equal;
+    }
     return n_out;
 }
 
 /* How many of the ordered candidates a mass budget needs: the fewest that bring the mean over rows
  * of the kept share to p, and all that some row reads with more than 1 - p. share_r [n][16], always
- * [16]: shares. */
-static int64_t fewest_for_mass(const sti_work *w, const float *share_r, const float *always,
-                               const int32_t *order, int64_t n, int32_t *kept)
+ * [16]: shares, in lanes [lane0, lane1). */
+static int64_t fewest_for_mass(float p, const float *share_r, const float *always, int lane0,
+                               int lane1, const int32_t *order, int64_t n, int32_t *kept)
 {
-    float p = w->p->mass, have = 0.0f, want = p * (float)w->tile.n;
+    float have = 0.0f, want = p * (float)(lane1 - lane0);
     int64_t n_kept = 0;
-    for (int r = 0; r < w->tile.n; r++)
+    for (int r = lane0; r < lane1; r++)
         have += always[r];
     for (int64_t i = 0; i < n; i++) {
         const float *share = share_r + (int64_t)order[i] * R16;
         float strongest = 0.0f, total = 0.0f;
-        for (int r = 0; r < w->tile.n; r++) {
+        for (int r = lane0; r < lane1; r++) {
             strongest = share[r] > strongest ? share[r] : strongest;
             total += share[r];
         }
@@ -241,68 +241,92 @@ static int64_t fewest_for_mass(const sti_work *w, const float *share_r, const fl
 }
 
 int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
-                 const int32_t *candidate, int64_t n, int32_t *kept)
+                 int lane0, int lane1, const int32_t *candidate, int64_t n, int32_t *kept)
 {
     int64_t n_kept;
     if (w->p->mass > 0.0f) {
         n_kept = top_ordered(w->score, n, f->budget, kept);
-        n_kept = fewest_for_mass(w, share_r, always, kept, n_kept, kept);
+        n_kept = fewest_for_mass(w->p->mass, share_r, always, lane0, lane1, kept, n_kept, kept);
         qsort(kept, (size_t)n_kept, sizeof *kept, by_number);
     } else {
-        n_kept = sti_top(w, n, f->budget, kept);
+        n_kept = sti_top(w, w->score, n, f->budget, kept);
     }
     for (int64_t i = 0; i < n_kept; i++)
         kept[i] = candidate[kept[i]];
     return n_kept;
 }
 
-int64_t sti_rank(sti_work *w, const sti_frame *f, int h, const sti_mass *always,
-                 const sti_mass *outside, const int32_t *candidate, int64_t n, int32_t *kept)
+/* What lies outside the candidates of a frame: [0, begin) and [end, n_block) of w->block. */
+static void add_always(const sti_work *w, float *sum, int64_t begin, int64_t end)
 {
-    _Alignas(64) float max[R16], inv[R16];
-    sti_mass fixed = *always, total = *outside;
-    sti_block_mass(w, sti_kv_head(w->a, h), candidate, n, false);
-    memcpy(max, outside->max, sizeof max);
-    sti_kernels()->max_f32_r16(max, w->max_r, n);
-    sti_mass_raise(&fixed, max);
-    sti_mass_raise(&total, max);
-    block_exp(w, max, n);
-    lane_add(total.sum, w->t_r, n);
+    const sti_kernel_table *k = sti_kernels();
+    k->lanesum_f32_r16(sum, w->mass_r, begin);
+    k->lanesum_f32_r16(sum, w->mass_r + end * R16, w->n_block - end);
+}
+
+/* Lanes [lane0, lane1) choose for frame i. */
+static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const float *pruned)
+{
+    const sti_kernel_table *k = sti_kernels();
+    const sti_frame *f = u->frame[i];
+    int lane0 = w->tile.first[i], lane1 = w->tile.first[i + 1];
+    int64_t begin = 0, end, n;
+    _Alignas(64) float always[R16], total[R16], inv[R16] = {0};
+    while (begin < w->n_block && w->block[begin] < f->cand_lo)
+        begin++;
+    for (end = begin; end < w->n_block && w->block[end] < f->cand_hi;)
+        end++;
+    n = end - begin;
+    memcpy(always, sink, sizeof always);
+    add_always(w, always, begin, end);
     for (int r = 0; r < R16; r++)
-        inv[r] = total.sum[r] > 0.0f ? w->tile.weight[r] / total.sum[r] : 0.0f;
-    sti_kernels()->score_f32_r16(w->score, w->t_r, inv, n);
+        total[r] = always[r] + (w->p->mass > 0.0f ? pruned[r] : 0.0f);
+    k->lanesum_f32_r16(total, w->mass_r + begin * R16, n);
+    for (int r = lane0; r < lane1; r++)
+        inv[r] = total[r] > 0.0f ? 1.0f / total[r] : 0.0f;
+    k->score_f32_r16(w->score, w->mass_r + begin * R16, inv, n);
     if (w->p->mass > 0.0f) {
-        sti_kernels()->rescale_f32_r16(w->t_r, inv, n);
-        sti_kernels()->rescale_f32_r16(fixed.sum, inv, 1);
+        memcpy(w->t_r, w->mass_r + begin * R16, (size_t)(n * R16) * sizeof *w->t_r);
+        k->rescale_f32_r16(w->t_r, inv, n);
+        k->rescale_f32_r16(always, inv, 1);
     }
-    return sti_keep(w, f, w->t_r, fixed.sum, candidate, n, kept);
+    u->n_kept[i] =
+        sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);
+}
+
+void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned)
+{
+    _Alignas(64) float sink[R16];
+    for (int r = 0; r < R16; r++)
+        sink[r] = w->a->sinks != NULL ? w->a->sinks[h] : -INFINITY;
+    sti_kernels()->fexp_f32_r16(sink, w->tile.top, 1);
+    for (int i = 0; i < u->n; i++)
+        rank_frame(w, u, i, sink, pruned);
 }
 
 float sti_scan_share(sti_work *w, const sti_frame *f, int h, const int32_t *kept, int64_t n)
 {
-    _Alignas(64) float max[R16];
-    int64_t n_cand = sti_frame_candidates(f), k = 0;
+    _Alignas(64) float total[R16], have[R16] = {0};
+    sti_unit u = sti_unit_make(&f, 1);
+    int64_t k = 0, n_cand = u.hi - u.lo;
     float share = 0.0f;
-    sti_mass have, total;
-    if (!sti_work_reserve(w, sti_max(sti_max(n_cand, sti_frame_always(f)), w->p->bk)))
+    if (!sti_unit_reserve(w, &u, n_cand))
         return -1.0f;
-    sti_work_sample(w, f, h);
-    have = sti_always_mass(w, f, h);
+    sti_work_sample(w, &u, h, R16);
+    sti_edge_mass(w, &u, h, have);
     for (int64_t i = 0; i < n_cand; i++)
-        w->list[0][i] = (int32_t)(f->cand_lo + i);
-    sti_block_mass(w, sti_kv_head(w->a, h), w->list[0], n_cand, false);
-    memcpy(max, have.max, sizeof max);
-    sti_kernels()->max_f32_r16(max, w->max_r, n_cand);
-    sti_mass_raise(&have, max);
-    block_exp(w, max, n_cand);
-    total = have;
-    lane_add(total.sum, w->t_r, n_cand);
-    for (int64_t i = 0; i < n_cand; i++)
+        w->list[0][i] = (int32_t)(u.lo + i);
+    sti_candidate_mass(w, &u, h, w->list[0], n_cand);
+    memcpy(total, have, sizeof total);
+    for (int64_t i = 0; i < n_cand; i++) {
+        const float *mass = w->mass_r + (w->n_left + i) * R16;
+        sti_kernels()->lanesum_f32_r16(total, mass, 1);
         if (k < n && kept[k] == w->list[0][i]) {
-            lane_add(have.sum, w->t_r + i * R16, 1);
+            sti_kernels()->lanesum_f32_r16(have, mass, 1);
             k++;
         }
+    }
     for (int r = 0; r < w->tile.n; r++)
-        share += total.sum[r] > 0.0f ? have.sum[r] / total.sum[r] : 1.0f;
+        share += total[r] > 0.0f ? have[r] / total[r] : 1.0f;
     return share / (float)w->tile.n;
 }

@@ -82,8 +82,7 @@ static int64_t keep_by_share(sti_work *w, const sti_frame *f, const double *shar
         w->t_r[(b - f->cand_lo) * R16] = mean;
         w->list[0][b - f->cand_lo] = (int32_t)b;
     }
-    w->tile.n = 1;
-    return sti_keep(w, f, w->t_r, always, w->list[0], n, kept);
+    return sti_keep(w, f, w->t_r, always, 0, 1, w->list[0], n, kept);
 }
 
 int64_t sti_select_exact(sti_work *w, const sti_frame *f, int h, int32_t *kept)

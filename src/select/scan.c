@@ -8,17 +8,20 @@
 #include "select/mass.h"
 #include "select/methods.h"
 
-int64_t sti_select_scan(sti_work *w, const sti_frame *f, int h, int32_t *kept)
+bool sti_select_scan(sti_work *w, sti_unit *u, int h, int rows)
 {
-    int64_t n = sti_frame_candidates(f);
-    sti_mass always;
-    if (!sti_work_reserve(w, sti_max(sti_max(n, sti_frame_always(f)), w->p->bk)))
-        return -1;
-    sti_work_sample(w, f, h);
-    always = sti_always_mass(w, f, h);
+    static const float nothing[R16] = {0};
+    _Alignas(64) float known[R16];
+    int64_t n = u->hi - u->lo;
+    if (!sti_unit_reserve(w, u, n))
+        return false;
+    sti_work_sample(w, u, h, rows);
+    sti_edge_mass(w, u, h, known);
     for (int64_t i = 0; i < n; i++)
-        w->list[0][i] = (int32_t)(f->cand_lo + i);
-    return sti_rank(w, f, h, &always, &always, w->list[0], n, kept);
+        w->list[0][i] = (int32_t)(u->lo + i);
+    sti_candidate_mass(w, u, h, w->list[0], n);
+    sti_rank(w, u, h, nothing);
+    return true;
 }
 
 int64_t sti_select_window(sti_work *w, const sti_frame *f, int h, int32_t *kept)

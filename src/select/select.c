@@ -9,61 +9,123 @@
 #include "kernels/kernels.h"
 #include "select/methods.h"
 
-/* One task: (head, query block), task = head * nbq + block. */
+/* One task: (head, unit of `share` neighbouring query blocks). Row of the selection:
+ * head * nbq + block. */
 struct job {
     const st_attn *a;
     st_select_params p;
     const st_keys *keys;
     st_selection *sel;
     sti_frame *frame; /* [nbq] */
-    int64_t *offset;  /* [n_task + 1] where the task may write into sel->indices */
-    int64_t *count;   /* [n_task] */
+    int64_t n_unit;   /* of a head */
+    int64_t *offset;  /* [n_row + 1] where a row may be written into sel->indices */
+    int64_t *count;   /* [n_row] */
     sti_work **work;  /* [n_thread] */
     bool *failed;     /* [n_thread] */
 };
 
-static int64_t choose(sti_work *w, const sti_frame *f, int h, int32_t *kept)
+/* All frames of a unit together, or each alone if they have too little in common. */
+static bool choose_unit(sti_work *w, sti_unit *u, int h)
 {
-    int64_t n = sti_frame_candidates(f);
-    if (f->budget == 0)
-        return 0;
-    if (f->budget == n && w->p->mass == 0.0f) {
-        for (int64_t i = 0; i < n; i++)
-            kept[i] = (int32_t)(f->cand_lo + i);
-        return n;
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < u->n; i++)
+        least = sti_min(least, sti_frame_candidates(u->frame[i]));
+    if (u->n > 1 && u->hi - u->lo < least / 2) {
+        bool ok = true;
+        for (int i = 0; i < u->n; i++) {
+            sti_unit one = sti_unit_make(&u->frame[i], 1);
+            one.kept[0] = u->kept[i];
+            ok = choose_unit(w, &one, h) && ok;
+            u->n_kept[i] = one.n_kept[0];
+        }
+        return ok;
     }
+    return w->p->method == ST_SELECT_SCAN ? sti_select_scan(w, u, h, w->p->rows)
+                                          : sti_select_stream(w, u, h);
+}
+
+static int64_t choose_alone(sti_work *w, const sti_frame *f, int h, int32_t *kept)
+{
     switch (w->p->method) {
-    case ST_SELECT_STREAM:
-    case ST_SELECT_FLAT: return sti_select_stream(w, f, h, kept);
-    case ST_SELECT_SCAN: return sti_select_scan(w, f, h, kept);
     case ST_SELECT_EXACT: return sti_select_exact(w, f, h, kept);
     case ST_SELECT_HIP: return sti_select_hip(w, f, h, kept);
     default: return sti_select_window(w, f, h, kept);
     }
 }
 
+/* The candidates of f kept without looking; -1 where there is something to choose. */
+static int64_t choose_nothing(const sti_work *w, const sti_frame *f, int32_t *kept)
+{
+    int64_t n = sti_frame_candidates(f);
+    if (f->budget == 0)
+        return 0;
+    if (f->budget < n || w->p->mass > 0.0f)
+        return -1;
+    for (int64_t i = 0; i < n; i++)
+        kept[i] = (int32_t)(f->cand_lo + i);
+    return n;
+}
+
+/* Query blocks [*begin, *end) of a unit, as numbers in the selection. */
+static void unit_blocks(const struct job *j, int64_t unit, int64_t *begin, int64_t *end)
+{
+    int64_t share = j->p.share, first = (j->sel->first_blk / share + unit) * share;
+    *begin = sti_max(first - j->sel->first_blk, 0);
+    *end = sti_min(first + share - j->sel->first_blk, j->sel->nbq);
+}
+
 static void select_task(void *ctx, int64_t task, int thread)
 {
     struct job *j = ctx;
-    const sti_frame *f = &j->frame[task % j->sel->nbq];
-    int32_t *out = j->sel->indices + j->offset[task];
-    int64_t n_before = f->cand_lo - f->blk_lo, n;
-    for (int64_t i = 0; i < n_before; i++)
-        out[i] = (int32_t)(f->blk_lo + i);
-    n = choose(j->work[thread], f, (int)(task / j->sel->nbq), out + n_before);
-    if (n < 0) {
-        j->failed[thread] = true;
-        n = 0;
+    sti_work *w = j->work[thread];
+    bool alone = j->p.method == ST_SELECT_EXACT || j->p.method == ST_SELECT_HIP ||
+                 j->p.method == ST_SELECT_WINDOW;
+    int h = (int)(task / j->n_unit), n = 0;
+    int64_t begin, end, which[R16], row0 = h * j->sel->nbq;
+    const sti_frame *frame[R16];
+    sti_unit u;
+    unit_blocks(j, task % j->n_unit, &begin, &end);
+    for (int64_t b = begin; b < end; b++) {
+        const sti_frame *f = &j->frame[b];
+        int32_t *kept = j->sel->indices + j->offset[row0 + b] + (f->cand_lo - f->blk_lo);
+        int64_t n_kept = choose_nothing(w, f, kept);
+        if (n_kept < 0 && alone) {
+            n_kept = choose_alone(w, f, h, kept);
+            j->failed[thread] = j->failed[thread] || n_kept < 0;
+        } else if (n_kept < 0) {
+            frame[n] = f;
+            which[n++] = b;
+        }
+        j->count[row0 + b] = sti_max(n_kept, 0);
     }
-    n += n_before;
-    for (int64_t b = f->cand_hi; b < f->blk_hi; b++)
-        out[n++] = (int32_t)b;
-    j->count[task] = n;
+    if (n > 0) {
+        u = sti_unit_make(frame, n);
+        for (int i = 0; i < n; i++)
+            u.kept[i] = j->sel->indices + j->offset[row0 + which[i]] +
+                        (frame[i]->cand_lo - frame[i]->blk_lo);
+        if (!choose_unit(w, &u, h)) {
+            j->failed[thread] = true;
+            return;
+        }
+        for (int i = 0; i < n; i++)
+            j->count[row0 + which[i]] = u.n_kept[i];
+    }
+    for (int64_t b = begin; b < end; b++) { /* the always-kept ones around them */
+        const sti_frame *f = &j->frame[b];
+        int32_t *out = j->sel->indices + j->offset[row0 + b];
+        int64_t m = 0;
+        for (int64_t i = f->blk_lo; i < f->cand_lo; i++)
+            out[m++] = (int32_t)i;
+        m += j->count[row0 + b];
+        for (int64_t i = f->cand_hi; i < f->blk_hi; i++)
+            out[m++] = (int32_t)i;
+        j->count[row0 + b] = m;
+    }
 }
 
 static bool run(struct job *j, st_pool *pool)
 {
-    sti_pool_run(pool, j->sel->n_head * j->sel->nbq, select_task, j);
+    sti_pool_run(pool, j->sel->n_head * j->n_unit, select_task, j);
     for (int t = 0; t < st_pool_size(pool); t++)
         if (j->failed[t])
             return false;
@@ -91,15 +153,16 @@ static void check_task(void *ctx, int64_t task, int thread)
     int h = (int)(task % j->sel->n_head);
     int64_t qb = c->block[task / j->sel->n_head], own = (int64_t)h * j->sel->nbq + qb;
     const sti_frame *f = &j->frame[qb];
-    int64_t n_before = f->cand_lo - f->blk_lo, n_after = f->blk_hi - f->cand_hi, n;
+    int64_t n_before = f->cand_lo - f->blk_lo, n_after = f->blk_hi - f->cand_hi;
     int32_t *scan = sti_alloc((size_t)f->budget * sizeof *scan);
     float by_scan, by_stream;
     c->missed[task] = 0.0f;
-    n = scan != NULL ? sti_select_scan(w, f, h, scan) : -1;
-    if (n < 0) {
+    sti_unit u = sti_unit_make(&f, 1);
+    u.kept[0] = scan;
+    if (scan == NULL || !sti_select_scan(w, &u, h, R16)) {
         j->failed[thread] = true;
     } else {
-        by_scan = sti_scan_share(w, f, h, scan, n);
+        by_scan = sti_scan_share(w, f, h, scan, u.n_kept[0]);
         by_stream = sti_scan_share(w, f, h, j->sel->indices + j->offset[own] + n_before,
                                    j->count[own] - n_before - n_after);
         c->missed[task] = by_scan - by_stream;
@@ -207,6 +270,7 @@ static bool job_alloc(struct job *j, st_pool *pool)
         return false;
     for (int64_t b = 0; b < j->sel->nbq; b++)
         j->frame[b] = sti_frame_make(j->a, &j->p, j->sel->first_blk + b);
+    j->n_unit = (j->sel->first_blk + j->sel->nbq - 1) / j->p.share - j->sel->first_blk / j->p.share + 1;
     j->offset[0] = 0;
     for (int64_t t = 0; t < n_task; t++) {
         const sti_frame *f = &j->frame[t % j->sel->nbq];

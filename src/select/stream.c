@@ -31,69 +31,60 @@ static bool inside(struct range leaves, int level, int64_t node)
     return (node << level) >= leaves.lo && ((node + 1) << level) <= leaves.hi;
 }
 
-static int64_t beam_width(const sti_work *w, const sti_frame *f)
+static int64_t beam_width(const sti_work *w, const sti_unit *u)
 {
     int64_t beam = w->p->beam;
-    if (sti_frame_candidates(f) * w->p->bk >= WIDE_BEAM_TOK)
+    if ((u->hi - u->lo) * w->p->bk >= WIDE_BEAM_TOK)
         beam *= 2;
-    return sti_max(beam, f->budget);
+    return sti_max(beam, u->budget);
 }
 
-/* Scores of nodes as if each were one leaf: t_r, and for exemplars u_r as a second key beside it.
- */
-static void node_scores(sti_work *w, const sti_level *level, const sti_vectors *key,
+/* Mass of scored nodes, in place. */
+static void node_exp(sti_work *w, float *t, int64_t n)
+{
+    if (w->a->softcap > 0.0f)
+        sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
+    sti_kernels()->fexp_f32_r16(t, w->tile.top, n);
+}
+
+/* Masses of nodes into t_r, as if each were one leaf. */
+static void node_masses(sti_work *w, const sti_level *level, const sti_vectors *key,
                         enum descent by, const int32_t *node, int64_t n)
 {
-    const sti_kernel_table *k = sti_kernels();
     const sti_row_tile *q = &w->tile;
-    float cap = w->a->softcap;
     if (by == BY_EXEMPLAR) {
         int32_t *exemplar = w->gather;
         for (int64_t i = 0; i < n; i++)
             exemplar[i] = level->exemplar[node[i]];
-        sti_scores(w, w->t_r, q->q, q->q_scale, q->base, &level->mean, node, n, false);
-        sti_scores(w, w->s2_r, q->q_sq, q->sq_scale, q->zero, &level->var, node, n, false);
-        k->exemplar_f32_r16(w->t_r, w->s2_r, n, (float)log((double)w->p->bk));
-        sti_scores(w, w->u_r, q->q, q->q_scale, q->base, key, exemplar, n, false);
+        sti_scores(w, w->t_r, q->q, q->base, &level->mean, node, n, false);
+        sti_kernels()->gauss_f32_r16(w->t_r, level->var, node, q->q2, q->q2_root, n,
+                                     (float)log((double)w->p->bk));
+        node_exp(w, w->t_r, n);
+        sti_scores(w, w->u_r, q->q, q->base, key, exemplar, n, false);
+        node_exp(w, w->u_r, n);
+        for (int64_t i = 0; i < n * R16; i++)
+            w->t_r[i] += w->u_r[i];
     } else {
-        sti_scores(w, w->t_r, q->q, q->q_scale, q->base, &level->mid, node, n, false);
-        sti_scores(w, w->t_r, q->q_abs, q->q_scale, q->zero, &level->half, node, n, true);
-    }
-    if (cap > 0.0f) {
-        k->softcap_f32_r16(w->t_r, n, cap);
-        if (by == BY_EXEMPLAR)
-            k->softcap_f32_r16(w->u_r, n, cap);
+        sti_scores(w, w->t_r, q->q, q->base, &level->mid, node, n, false);
+        sti_scores(w, w->t_r, q->q_abs, q->zero, &level->half, node, n, true);
+        node_exp(w, w->t_r, n);
     }
 }
 
-/* Row-normalised mass of the scored nodes into w->score; their unnormalised mass stays in t_r,
- * relative to known->max, which is raised. */
-static void node_mass(sti_work *w, sti_mass *known, enum descent by, int64_t n)
+/* Row-normalised mass of the nodes into w->score. */
+static void node_shares(sti_work *w, const float *known, int64_t n)
 {
     const sti_kernel_table *k = sti_kernels();
-    _Alignas(64) float max[R16], ignored[R16] = {0}, total[R16], inv[R16];
-    memcpy(max, known->max, sizeof max);
-    k->max_f32_r16(max, w->t_r, n);
-    if (by == BY_EXEMPLAR)
-        k->max_f32_r16(max, w->u_r, n);
-    sti_mass_raise(known, max);
-    k->expsum_f32_r16(w->t_r, ignored, max, n);
-    if (by == BY_EXEMPLAR) {
-        k->expsum_f32_r16(w->u_r, ignored, max, n);
-        for (int64_t i = 0; i < n * R16; i++)
-            w->t_r[i] += w->u_r[i];
-    }
-    memcpy(total, known->sum, sizeof total);
-    for (int64_t i = 0; i < n; i++)
-        for (int r = 0; r < R16; r++)
-            total[r] += w->t_r[i * R16 + r];
+    _Alignas(64) float total[R16], inv[R16];
+    memcpy(total, known, sizeof total);
+    k->lanesum_f32_r16(total, w->t_r, n);
     for (int r = 0; r < R16; r++)
         inv[r] = total[r] > 0.0f ? w->tile.weight[r] / total[r] : 0.0f;
     k->score_f32_r16(w->score, w->t_r, inv, n);
 }
 
 /* Adds the mass of the nodes that were not chosen (chosen: ascending positions) to known. */
-static void keep_pruned_mass(const sti_work *w, sti_mass *known, int64_t n, const int32_t *chosen,
+static void keep_pruned_mass(const sti_work *w, float *known, int64_t n, const int32_t *chosen,
                              int64_t n_chosen)
 {
     int64_t c = 0;
@@ -103,7 +94,7 @@ static void keep_pruned_mass(const sti_work *w, sti_mass *known, int64_t n, cons
             continue;
         }
         for (int r = 0; r < R16; r++)
-            known->sum[r] += w->t_r[i * R16 + r];
+            known[r] += w->t_r[i * R16 + r];
     }
 }
 
@@ -137,14 +128,14 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
     return m;
 }
 
-/* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` starts as
- * the always- kept mass and ends with the mass of everything pruned on the way. */
-static int64_t descend(sti_work *w, const sti_frame *f, int kv, enum descent by, sti_mass *known,
+/* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` [16] starts
+ * as the mass outside the shared range and ends with that of everything pruned on the way. */
+static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, float *known,
                        int32_t *out)
 {
     const sti_key_head *head = &w->keys->head[kv];
-    struct range leaves = {f->cand_lo - 1, f->cand_hi - 1};
-    int64_t beam = beam_width(w, f), n = 0;
+    struct range leaves = {u->lo - 1, u->hi - 1};
+    int64_t beam = beam_width(w, u), n = 0;
     int32_t *frontier = w->list[1], *full = w->list[2];
     int level = 0;
     if (w->p->method != ST_SELECT_FLAT)
@@ -153,11 +144,11 @@ static int64_t descend(sti_work *w, const sti_frame *f, int kv, enum descent by,
     for (int64_t node = leaves.lo >> level; node <= (leaves.hi - 1) >> level; node++)
         frontier[n++] = (int32_t)node;
     for (;; level--) {
-        int64_t left, right, keep = level > 0 ? beam : w->p->rerank * f->budget, n_keep, n_next = 0;
+        int64_t left, right, keep = level > 0 ? beam : w->p->rerank * u->budget, n_keep, n_next = 0;
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
-        node_scores(w, &head->level[level], &head->key, by, full, n_full);
-        node_mass(w, known, by, n_full);
-        n_keep = sti_top(w, n_full, keep, out);
+        node_masses(w, &head->level[level], &head->key, by, full, n_full);
+        node_shares(w, known, n_full);
+        n_keep = sti_top(w, w->score, n_full, keep, out);
         keep_pruned_mass(w, known, n_full, out, n_keep);
         for (int64_t i = 0; i < n_keep; i++)
             out[i] = full[out[i]];
@@ -188,23 +179,26 @@ static int64_t unite(int32_t *out, const int32_t *x, int64_t nx, const int32_t *
     return n;
 }
 
-int64_t sti_select_stream(sti_work *w, const sti_frame *f, int h, int32_t *kept)
+bool sti_select_stream(sti_work *w, sti_unit *u, int h)
 {
     int kv = sti_kv_head(w->a, h);
-    sti_mass always, outside, ignored;
-    int64_t cand = sti_frame_candidates(f);
-    int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam_width(w, f) + 4;
-    int64_t n_ex, n_bd, n;
-    items = sti_max(items, 2 * sti_min(w->p->rerank * f->budget, cand));
-    items = sti_max(items, sti_max(sti_frame_always(f), w->p->bk));
-    if (!sti_work_reserve(w, items))
-        return -1;
-    sti_work_sample(w, f, h);
-    always = outside = ignored = sti_always_mass(w, f, h);
-    n_ex = descend(w, f, kv, BY_EXEMPLAR, &outside, w->list[0]);
-    n_bd = descend(w, f, kv, BY_BOUNDS, &ignored, w->list[3]);
+    int64_t cand = u->hi - u->lo, n_ex, n_bd, n;
+    int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam_width(w, u) + 4;
+    _Alignas(64) float known[R16], pruned[R16], ignored[R16];
+    if (!sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(w->p->rerank * u->budget, cand))))
+        return false;
+    sti_work_sample(w, u, h, w->p->rows);
+    sti_edge_mass(w, u, h, known);
+    memcpy(pruned, known, sizeof pruned);
+    memcpy(ignored, known, sizeof ignored);
+    n_ex = descend(w, u, kv, BY_EXEMPLAR, pruned, w->list[0]);
+    n_bd = descend(w, u, kv, BY_BOUNDS, ignored, w->list[3]);
     n = unite(w->list[1], w->list[0], n_ex, w->list[3], n_bd);
     for (int64_t i = 0; i < n; i++)
         w->list[1][i]++; /* leaf to block */
-    return sti_rank(w, f, h, &always, w->p->mass > 0.0f ? &outside : &always, w->list[1], n, kept);
+    for (int r = 0; r < R16; r++)
+        pruned[r] -= known[r];
+    sti_candidate_mass(w, u, h, w->list[1], n);
+    sti_rank(w, u, h, pruned);
+    return true;
 }

@@ -19,14 +19,13 @@ sti_work *sti_work_new(const st_attn *a, const st_select_params *p, const st_key
     w->a = a;
     w->p = p;
     w->keys = keys;
-    w->q_row = sti_calloc(dp * 2 * sizeof(float));
-    w->tile.q = sti_calloc(dp * R16 * 3);
+    w->q_row = sti_calloc(dp * sizeof(float));
+    w->tile.q = sti_calloc(dp * R16 * 2);
     if (w->q_row == NULL || w->tile.q == NULL) {
         sti_work_free(w);
         return NULL;
     }
     w->tile.q_abs = w->tile.q + dp * R16;
-    w->tile.q_sq = w->tile.q_abs + dp * R16;
     return w;
 }
 
@@ -35,10 +34,10 @@ static void free_arrays(sti_work *w)
     sti_free(w->dot_r);
     sti_free(w->t_r);
     sti_free(w->u_r);
-    sti_free(w->s2_r);
-    sti_free(w->max_r);
-    sti_free(w->sum_r);
+    sti_free(w->mass_r);
+    sti_free(w->block);
     sti_free(w->score);
+    sti_free(w->bits);
     sti_free(w->gather);
     for (int i = 0; i < 4; i++)
         sti_free(w->list[i]);
@@ -56,33 +55,31 @@ void sti_work_free(sti_work *w)
 
 bool sti_work_reserve(sti_work *w, int64_t n)
 {
-    size_t lanes = (size_t)n * R16 * sizeof(float);
+    size_t lanes = (size_t)n * R16 * sizeof(float), ints = (size_t)n * sizeof(int32_t);
+    bool ok = true;
     if (n <= w->cap)
         return true;
     free_arrays(w);
     w->cap = 0;
-    w->dot_r = sti_alloc(lanes);
-    w->t_r = sti_alloc(lanes);
-    w->u_r = sti_alloc(lanes);
-    w->s2_r = sti_alloc(lanes);
-    w->max_r = sti_alloc(lanes);
-    w->sum_r = sti_alloc(lanes);
-    w->score = sti_alloc((size_t)n * sizeof(float));
-    w->gather = sti_alloc((size_t)n * sizeof(int32_t));
+    ok = (w->dot_r = sti_alloc(lanes)) != NULL && ok;
+    ok = (w->t_r = sti_alloc(lanes)) != NULL && ok;
+    ok = (w->u_r = sti_alloc(lanes)) != NULL && ok;
+    ok = (w->mass_r = sti_alloc(lanes)) != NULL && ok;
+    ok = (w->block = sti_alloc(ints)) != NULL && ok;
+    ok = (w->score = sti_alloc(ints)) != NULL && ok;
+    ok = (w->bits = sti_alloc(ints)) != NULL && ok;
+    ok = (w->gather = sti_alloc(ints)) != NULL && ok;
     for (int i = 0; i < 4; i++)
-        w->list[i] = sti_alloc((size_t)n * sizeof(int32_t));
-    if (!(w->dot_r && w->t_r && w->u_r && w->s2_r && w->max_r && w->sum_r && w->score &&
-          w->gather && w->list[0] && w->list[1] && w->list[2] && w->list[3]))
-        return false;
-    w->cap = n;
-    return true;
+        ok = (w->list[i] = sti_alloc(ints)) != NULL && ok;
+    w->cap = ok ? n : 0;
+    return ok;
 }
 
-/* Puts one int8 row into lane r of a tile. */
+/* Puts one int8 row into lane r of a tile, four channels at a time. */
 static void tile_put(int8_t *tile, const int8_t *row, int dp, int r)
 {
-    for (int c = 0; c < dp; c++)
-        tile[(c / 4 * R16 + r) * 4 + c % 4] = row[c];
+    for (int c = 0; c < dp; c += 4)
+        memcpy(tile + (c * R16 + 4 * r), row + c, 4);
 }
 
 /* q . centre in double, ascending: the same on every machine. */
@@ -94,43 +91,65 @@ static float dot_centre(const float *q, const float *centre, int d)
     return (float)sum;
 }
 
-static void sample_lane(sti_work *w, int h, int r)
+/* Sum of squares in 16 lanes (c mod 16), then a tree: one order for every machine. */
+static float square_norm(const float *x, int d)
 {
-    sti_row_tile *t = &w->tile;
-    const float *centre = w->keys->head[sti_kv_head(w->a, h)].centre;
-    int d = w->a->d_k, dp = w->keys->dp;
-    float *q = w->q_row, *sq = w->q_row + dp;
-    int8_t row[2048] = {0};
-    int32_t sum;
-    sti_read_row(q, &w->a->q, h, t->row[r], d);
-    for (int c = 0; c < d; c++) {
-        q[c] *= w->a->scale;
-        sq[c] = q[c] * q[c];
-    }
-    t->base[r] = dot_centre(q, centre, d);
-    sti_kernels()->quant_i8_row(row, &t->q_scale[r], &sum, q, d);
-    tile_put(t->q, row, dp, r);
-    for (int c = 0; c < d; c++)
-        row[c] = (int8_t)(row[c] < 0 ? -row[c] : row[c]);
-    tile_put(t->q_abs, row, dp, r);
-    sti_kernels()->quant_i8_row(row, &t->sq_scale[r], &sum, sq, d);
-    tile_put(t->q_sq, row, dp, r);
+    float lane[16] = {0};
+    for (int c0 = 0; c0 < d; c0 += 16)
+        for (int l = 0; l < 16 && c0 + l < d; l++)
+            lane[l] += x[c0 + l] * x[c0 + l];
+    for (int half = 8; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
 }
 
-void sti_work_sample(sti_work *w, const sti_frame *f, int h)
+static void sample_lane(sti_work *w, int h, int r, int64_t row)
 {
     sti_row_tile *t = &w->tile;
-    int n = f->n_row < w->p->rows ? f->n_row : w->p->rows;
-    if (t->n > n) /* lanes of an earlier, fuller tile */
-        memset(t->q, 0, (size_t)w->keys->dp * R16 * 3);
-    t->n = n;
+    int d = w->a->d_k, dp = w->keys->dp;
+    int8_t v[2048] = {0};
+    int32_t sum;
+    sti_read_row(w->q_row, &w->a->q, h, row, d);
+    for (int c = 0; c < d; c++)
+        w->q_row[c] *= w->a->scale;
+    /* the same for every key of the row: softmax does not see it, a cap or a learned sink does */
+    if (w->a->softcap > 0.0f || w->a->sinks != NULL)
+        t->base[r] = dot_centre(w->q_row, w->keys->head[sti_kv_head(w->a, h)].centre, d);
+    t->q2[r] = square_norm(w->q_row, d);
+    t->q2_root[r] = sqrtf(t->q2[r]);
+    sti_kernels()->quant_i8_row(v, &t->q_scale[r], &sum, w->q_row, d);
+    tile_put(t->q, v, dp, r);
+    for (int c = 0; c < d; c++)
+        v[c] = (int8_t)(v[c] < 0 ? -v[c] : v[c]);
+    tile_put(t->q_abs, v, dp, r);
+    t->lo[r] = sti_row_lo(w->a, row);
+    t->hi[r] = sti_row_hi(w->a, row);
+    t->weight[r] = 1.0f;
+}
+
+void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows)
+{
+    sti_row_tile *t = &w->tile;
+    int before = t->n, n = 0;
     for (int r = 0; r < R16; r++) {
-        t->weight[r] = r < n ? 1.0f : 0.0f;
-        t->row[r] = f->row0 + (r < n ? (int64_t)(r + 1) * f->n_row / n - 1 : 0);
-        t->lo[r] = sti_row_lo(w->a, t->row[r]);
-        t->hi[r] = sti_row_hi(w->a, t->row[r]);
-        t->q_scale[r] = t->sq_scale[r] = t->base[r] = t->zero[r] = 0.0f;
-        if (r < n)
-            sample_lane(w, h, r);
+        t->weight[r] = t->q_scale[r] = t->q2[r] = t->q2_root[r] = t->base[r] = 0.0f;
+        t->lo[r] = t->hi[r] = 0;
     }
+    for (int i = 0; i < u->n; i++) {
+        const sti_frame *f = u->frame[i];
+        int m = f->n_row < rows ? f->n_row : rows;
+        t->first[i] = n;
+        for (int j = 0; j < m; j++)
+            sample_lane(w, h, n++, f->row0 + (int64_t)(j + 1) * f->n_row / m - 1);
+    }
+    t->first[u->n] = n;
+    if (before > n) { /* lanes of an earlier, fuller tile */
+        static const int8_t nothing[2048] = {0};
+        for (int r = n; r < before; r++) {
+            tile_put(t->q, nothing, w->keys->dp, r);
+            tile_put(t->q_abs, nothing, w->keys->dp, r);
+        }
+    }
+    t->n = n;
 }

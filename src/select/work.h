@@ -1,32 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * work.h — what one thread needs while it selects for one head and query block: the sampled rows as
- * int8 tiles, and scratch arrays that grow to the largest block seen.
+ * work.h — what one thread needs while it selects for one unit: the sampled rows as int8 tiles, and
+ * scratch arrays that grow to the largest unit seen.
  */
 #ifndef STI_WORK_H
 #define STI_WORK_H
 
-#include "select/frame.h"
 #include "select/keys.h"
+#include "select/unit.h"
 
-#define R16 ST_SELECT_ROWS_MAX
-
-/* The sampled rows of a frame, in the lanes of a tile; lanes without a row have weight 0. */
+/* The sampled rows of a unit, in the lanes of a tile. */
 typedef struct sti_row_tile {
-    int n;
-    int64_t row[R16];         /* index into a's rows */
-    int64_t lo[R16], hi[R16]; /* visible keys */
+    int n;                    /* lanes in use */
+    int first[R16 + 1];       /* frame i has lanes [first[i], first[i + 1]) */
+    int64_t lo[R16], hi[R16]; /* visible keys; of an empty lane none */
     float weight[R16];        /* 1 for a row, 0 for an empty lane */
-    int8_t *q, *q_abs, *q_sq; /* [dp / 4][16][4]: q, |q|, q^2 in int8 */
-    float q_scale[R16], sq_scale[R16];
-    float base[R16]; /* q . centre: what the relative keys leave out */
+    int8_t *q, *q_abs;        /* [dp / 4][16][4]: q and |q| in int8 */
+    float q_scale[R16];
+    float q2[R16], q2_root[R16]; /* |q|^2 and |q| */
+    float base[R16]; /* q . centre, what the relative keys leave out; 0 where nothing asks for it */
     float zero[R16];
+    float top[R16]; /* masses are relative to exp(top): the largest score outside the shared range */
 } sti_row_tile;
-
-/* Unnormalised mass of some keys, per lane: sum exp(score - max). */
-typedef struct sti_mass {
-    float max[R16], sum[R16];
-} sti_mass;
 
 /* Arrays of up to `cap` items; `_r` ones have 16 lanes an item. */
 typedef struct sti_work {
@@ -37,9 +32,12 @@ typedef struct sti_work {
     float *q_row; /* [dp] */
     int64_t cap;
     int32_t *dot_r;
-    float *t_r, *u_r, *s2_r;
-    float *max_r, *sum_r; /* per candidate block */
+    float *t_r, *u_r;
+    float *mass_r;    /* of the blocks in `block`, unnormalised */
+    int32_t *block;   /* ascending: edge blocks, shared candidates, edge blocks */
+    int64_t n_left, n_block; /* edge blocks before the shared ones; all */
     float *score;
+    int32_t *bits;
     int32_t *list[4]; /* a method's own */
     int32_t *gather;  /* of the helpers in mass.c and node scoring: lives only inside one of them */
 } sti_work;
@@ -49,8 +47,8 @@ void sti_work_free(sti_work *w);
 /* Room for n items in every array. False: out of memory. */
 bool sti_work_reserve(sti_work *w, int64_t n);
 
-/* Fills w->tile for head h: R = min(p->rows, rows) rows, row number (j + 1) * n / R - 1 for j =
- * 0..R-1, so the last is always there; q times scale, quantised. */
-void sti_work_sample(sti_work *w, const sti_frame *f, int h);
+/* Fills w->tile for head h: of each frame at most `rows` rows, row number (j + 1) * n / R - 1 for j
+ * = 0..R-1, so its last row is always there; q times scale, quantised. */
+void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows);
 
 #endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * unit.h — neighbouring query blocks of one head that choose together: each gives a few sampled
+ * rows to the 16 lanes of one tile, they share the candidates that the descents propose, and each
+ * keeps its own best of them.
+ *
+ *      edge: sink, cut |  shared: candidates of all frames  | edge: windows, diagonals
+ *                     lo                                   hi
+ */
+#ifndef STI_UNIT_H
+#define STI_UNIT_H
+
+#include "select/frame.h"
+
+#define R16 16 /* lanes of a row tile */
+
+typedef struct sti_unit {
+    int n;                      /* frames, >= 1 */
+    const sti_frame *frame[R16];
+    int32_t *kept[R16];         /* out: kept candidates, ascending; room for the frame's budget */
+    int64_t n_kept[R16];        /* out */
+    int64_t lo, hi;             /* shared candidates; hi > lo */
+    int64_t blk_lo, blk_hi;     /* blocks that some frame sees */
+    int64_t budget;             /* the largest of the frames' */
+} sti_unit;
+
+/* A unit of these frames; hi <= lo if they have no candidate in common. */
+static inline sti_unit sti_unit_make(const sti_frame *const *frame, int n)
+{
+    sti_unit u = {.n = n, .lo = 0, .hi = INT64_MAX, .blk_lo = INT64_MAX};
+    for (int i = 0; i < n; i++) {
+        const sti_frame *f = u.frame[i] = frame[i];
+        u.lo = f->cand_lo > u.lo ? f->cand_lo : u.lo;
+        u.hi = f->cand_hi < u.hi ? f->cand_hi : u.hi;
+        u.blk_lo = f->blk_lo < u.blk_lo ? f->blk_lo : u.blk_lo;
+        u.blk_hi = f->blk_hi > u.blk_hi ? f->blk_hi : u.blk_hi;
+        u.budget = f->budget > u.budget ? f->budget : u.budget;
+    }
+    return u;
+}
+
+#endif
