@@ -101,8 +101,8 @@ int main(int argc, char **argv)
     st_model *model;
     st_error err;
     if (argc < 7) {
-        fprintf(stderr,
-                "usage: %s MODEL.gguf K REPEATS THREADS STOCK_MAX_TOK PROMPT.txt ...\n", argv[0]);
+        fprintf(stderr, "usage: %s MODEL.gguf K REPEATS THREADS STOCK_MAX_TOK PROMPT.txt ...\n",
+                argv[0]);
         return 2;
     }
     mp.n_thread = atoi(argv[4]);

@@ -47,7 +47,6 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
     p->bq = (int)b->block_q;
     p->bk = (int)b->block_k;
     p->rows = (int)b->rows;
-    p->share = b->share > 0 ? (int)b->share : ST_SELECT_ROWS_MAX / p->rows;
     if (b->select != NULL && st_select_method_parse(b->select, &p->method, &err) != ST_OK)
         return args_complain(verb, "--select: %s", err.message);
     if (b->pruned >= 0 && b->mass >= 0)

@@ -12,7 +12,7 @@
 typedef struct budget_args {
     const char *k, *select;
     double pruned, mass; /* -1: not given */
-    int64_t block_q, block_k, rows, share;
+    int64_t block_q, block_k, rows;
 } budget_args;
 
 budget_args budget_args_default(void);
@@ -31,9 +31,7 @@ budget_args budget_args_default(void);
         {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},          \
         {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024, "keys of a key block (16)"},            \
         {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
-         "rows of a query block that choose for it (4)"},                                          \
-        {"--share", "N", ARG_INT, &(b).share, 1, ST_SELECT_ROWS_MAX,                               \
-         "neighbouring query blocks that choose from the same proposals (16 / sample rows)"}
+         "rows of a query block that choose for it (8)"}
 /* clang-format on */
 
 /* What was typed as budget and settings. `verb` for complaints. -1 to go on, else an exit code. */

@@ -48,7 +48,7 @@ ST_API const char *st_select_method_name(st_select_method method);
 /* ST_ERR_ARG for an unknown name; the message lists the known ones. */
 ST_API st_status st_select_method_parse(const char *name, st_select_method *method, st_error *err);
 
-#define ST_SELECT_ROWS_MAX 16 /* sampled rows of all query blocks that choose together */
+#define ST_SELECT_ROWS_MAX 16
 
 typedef struct st_select_params {
     st_select_method method; /* ST_SELECT_STREAM                                             */
@@ -61,12 +61,12 @@ typedef struct st_select_params {
                                 rows, by their mean). Not for hip and window                 */
     int sink_blk;            /* 1: always-kept first visible key blocks, >= 1                 */
     int window_blk;          /* 1: always-kept blocks just before the diagonal, >= 0          */
-    int rows;                /* 4: sampled rows of a query block, 1..ST_SELECT_ROWS_MAX; the last
-                                row is always among them                                     */
-    int share;               /* 4: neighbouring query blocks (number / share alike) that choose from
-                                the same proposals; rows * share <= ST_SELECT_ROWS_MAX        */
+    int rows;                /* 8: rows of a query block on which blocks are weighed,
+                                1..ST_SELECT_ROWS_MAX; the last row is always among them. (The
+                                descents take 2 rows of each of 8 neighbouring query blocks.) */
     int beam;                /* 16: least beam width of the descents, >= 1                    */
-    int rerank;              /* 2: each descent proposes rerank * (searched budget) leaves    */
+    float rerank;            /* 1.5: each descent proposes rerank * (searched budget) leaves,
+                                1..64                                                         */
 } st_select_params;
 
 ST_API st_select_params st_select_params_default(void);

@@ -12,7 +12,7 @@
 
 struct attend {
     sti_job job;
-    sti_pack pack; /* unless a->precise */
+    sti_pack pack;           /* unless a->precise */
     int kv;                  /* the KV head at hand */
     const st_selection *sel; /* sparse only */
     const st_attend_out *out;
@@ -147,7 +147,7 @@ static void exact_task(void *ctx, int64_t task, int thread)
     store(x, t->work, &tile);
 }
 
-/* Every key that some row sees. */
+/* Every key of sti_visible_segments, for any tile. */
 static void want_visible(struct attend *x)
 {
     const st_attn *a = x->job.a;
@@ -157,7 +157,8 @@ static void want_visible(struct attend *x)
             lo = sti_min(lo, sti_row_lo(a, i));
             hi = sti_max(hi, sti_row_hi(a, i));
         }
-    sti_pack_want(&x->pack, lo, hi);
+    if (lo < hi)
+        sti_pack_want(&x->pack, lo / STI_CHUNK_KEYS * STI_CHUNK_KEYS, hi);
 }
 
 st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out, st_error *err)

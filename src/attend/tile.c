@@ -297,7 +297,8 @@ static void run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment 
     }
 }
 
-/* ---- a chunk in fixed point ------------------------------------------------------------------- */
+/* ---- a chunk in fixed point -------------------------------------------------------------------
+ */
 
 /* Keys [lo, hi) of packed group `slot` */
 typedef struct part {
@@ -337,8 +338,8 @@ static void part_values(sti_tile_work *w, const int16_t *p, const float *f, cons
 {
     const sti_kernel_table *t = sti_kernels();
     int64_t d = w->a->d_v;
-    (w->R == 16 ? t->ipv_i16_r16 : t->ipv_i16_r32)(w->out, p, f, w->pack->v + x->slot * STK_GROUP * d,
-                                                   w->pack->v_scale + x->slot * d, d);
+    (w->R == 16 ? t->ipv_i16_r16 : t->ipv_i16_r32)(
+        w->out, p, f, w->pack->v + x->slot * STK_GROUP * d, w->pack->v_scale + x->slot * d, d);
 }
 
 /* Part by part, so that a row's sum does not depend on how keys were cut into segments. */
@@ -401,7 +402,8 @@ static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
         part_values(w, w->p + i * STK_GROUP * R, w->part_max + i * R, &parts[i]);
 }
 
-/* ---- all chunks ------------------------------------------------------------------------------- */
+/* ---- all chunks -------------------------------------------------------------------------------
+ */
 
 bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t n_seg,
                   bool values, bool shares)

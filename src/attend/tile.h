@@ -10,7 +10,7 @@
 #include "sparsetrace/attend.h"
 
 #define STI_TILE_ROWS 32
-#define STI_CHUNK_KEYS 128 /* keys whose scores are held at once */
+#define STI_CHUNK_KEYS 128                               /* keys whose scores are held at once */
 #define STI_CHUNK_PARTS (STI_CHUNK_KEYS / STK_GROUP + 1) /* and of how many packed groups */
 
 /* The rows of a tile. They may come from several heads of one group. */
@@ -25,14 +25,14 @@ typedef struct sti_tile {
 typedef struct sti_tile_work {
     const st_attn *a;
     const sti_pack *pack; /* NULL: products in F32, keys and values as they are stored */
-    int R, n; /* lanes, and how many of them hold rows */
+    int R, n;             /* lanes, and how many of them hold rows */
     int64_t lo[STI_TILE_ROWS], hi[STI_TILE_ROWS];
     int64_t all_lo, all_hi; /* keys that every row sees */
     float *qt;              /* [d_k, R] scaled queries; with a pack as int16 [dp / 2, R, 2] */
     float q_scale[STI_TILE_ROWS];
-    float *out;             /* [d_v, R] unnormalised output */
-    float *s;               /* [STI_CHUNK_KEYS, R]; with a pack room for STI_CHUNK_PARTS */
-    int16_t *p;             /* [STI_CHUNK_PARTS, STK_GROUP / 2, R, 2] */
+    float *out;                 /* [d_v, R] unnormalised output */
+    float *s;                   /* [STI_CHUNK_KEYS, R]; with a pack room for STI_CHUNK_PARTS */
+    int16_t *p;                 /* [STI_CHUNK_PARTS, STK_GROUP / 2, R, 2] */
     float *part_max, *part_sum; /* [STI_CHUNK_PARTS, R] */
     float *k_buf, *v_buf, *row_buf;
     float max[STI_TILE_ROWS], sum[STI_TILE_ROWS]; /* of the softmax, per row */

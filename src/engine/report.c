@@ -179,9 +179,8 @@ static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t k)
     yyjson_mut_obj_add_int(d, o, "sink_blk", p->select.sink_blk);
     yyjson_mut_obj_add_int(d, o, "window_blk", p->select.window_blk);
     yyjson_mut_obj_add_int(d, o, "rows", p->select.rows);
-    yyjson_mut_obj_add_int(d, o, "share", p->select.share);
     yyjson_mut_obj_add_int(d, o, "beam", p->select.beam);
-    yyjson_mut_obj_add_int(d, o, "rerank", p->select.rerank);
+    yyjson_mut_obj_add_real(d, o, "rerank", (double)p->select.rerank);
 }
 
 char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,

@@ -62,9 +62,10 @@ void stk_packk_i16_row__avx2(int16_t *out, float *scale, const float *x, int64_t
     *scale = norm / 32700.0f;
 }
 
-/* Eight channels; false if one of them is not finite, all 0 or too small: the plain kernel knows. */
+/* Eight channels; false if one of them is not finite, all 0 or too small: the plain kernel knows.
+ */
 INLINE bool packv_channels(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                                int64_t ldx)
+                           int64_t ldx)
 {
     const __m256 largest = _mm256_set1_ps(STK_FLT_MAX);
     __m256 a = _mm256_setzero_ps(), good = _mm256_castsi256_ps(_mm256_set1_epi32(-1)), inv;
@@ -90,7 +91,7 @@ INLINE bool packv_channels(int16_t *out, float *scale, const float *x, int64_t n
 }
 
 void stk_packv_i16_g16__avx2(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                                int64_t ldx)
+                             int64_t ldx)
 {
     bool ok = d % 8 == 0;
     for (int64_t c = 0; ok && c < d; c += 8)
@@ -116,8 +117,10 @@ INLINE void iqk_keys(float *s, const int16_t *q, const float *qscale, const int1
     }
     for (int j = 0; j < 4; j++)
         for (int i = 0; i < 2; i++) {
-            __m256 scale = _mm256_mul_ps(_mm256_set1_ps(kscale[j]), _mm256_loadu_ps(qscale + i * 8));
-            _mm256_storeu_ps(s + j * R + i * 8, _mm256_mul_ps(_mm256_cvtepi32_ps(acc[j][i]), scale));
+            __m256 scale =
+                _mm256_mul_ps(_mm256_set1_ps(kscale[j]), _mm256_loadu_ps(qscale + i * 8));
+            _mm256_storeu_ps(s + j * R + i * 8,
+                             _mm256_mul_ps(_mm256_cvtepi32_ps(acc[j][i]), scale));
         }
 }
 
@@ -189,7 +192,8 @@ INLINE void ipv_channels(float *o, const int16_t *p, const float *f, const int16
         for (int i = 0; i < 2; i++) {
             float *at = o + c * R + i * 8;
             __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[c][i]), _mm256_set1_ps(vscale[c]));
-            _mm256_storeu_ps(at, _mm256_fmadd_ps(x, _mm256_loadu_ps(f + i * 8), _mm256_loadu_ps(at)));
+            _mm256_storeu_ps(at,
+                             _mm256_fmadd_ps(x, _mm256_loadu_ps(f + i * 8), _mm256_loadu_ps(at)));
         }
 }
 

@@ -61,7 +61,7 @@ void stk_packk_i16_row__avx512(int16_t *out, float *scale, const float *x, int64
 }
 
 void stk_packv_i16_g16__avx512(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                                int64_t ldx)
+                               int64_t ldx)
 {
     const __m512 largest = _mm512_set1_ps(STK_FLT_MAX), zero = _mm512_setzero_ps();
     for (int64_t c = 0; c < d; c += 16) {
@@ -90,7 +90,8 @@ void stk_packv_i16_g16__avx512(int16_t *out, float *scale, const float *x, int64
     }
 }
 
-/* acc += x . b by pairs. Not the intrinsic: with it GCC 12 copies every accumulator twice a round. */
+/* acc += x . b by pairs. Not the intrinsic: with it GCC 12 copies every accumulator twice a round.
+ */
 INLINE void dot2(__m512i *acc, __m512i x, __m512i b)
 {
     __asm__("vpdpwssd %2, %1, %0" : "+v"(*acc) : "v"(x), "v"(b));

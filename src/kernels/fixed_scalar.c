@@ -37,7 +37,7 @@ void stk_packk_i16_row__scalar(int16_t *out, float *scale, const float *x, int64
 }
 
 void stk_packv_i16_g16__scalar(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                                int64_t ldx)
+                               int64_t ldx)
 {
     for (int64_t c = 0; c < d; c++) {
         float a = 0.0f, inv;

@@ -30,16 +30,16 @@ typedef void stk_pv_fn(float *o, const float *p, const float *v, int64_t n_key, 
 
 /* Attention in 16-bit fixed point works on groups of 16 keys (docs/kernels.md).
  *
- * packk: out[c] = round(x[c] * 32700 / |x|), *scale = |x| / 32700, |x| Euclid, so that no dot of two
- * packed vectors leaves 32 bits. x = 0 gives zeros and scale 0; a value that is not finite gives
- * zeros and scale NaN. */
+ * packk: out[c] = round(x[c] * 32700 / |x|), *scale = |x| / 32700, |x| Euclid, so that no dot of
+ * two packed vectors leaves 32 bits. x = 0 gives zeros and scale 0; a value that is not finite
+ * gives zeros and scale NaN. */
 #define STK_GROUP 16
 #define STK_FLT_MAX 3.402823466e38f
 typedef void stk_packk_fn(int16_t *out, float *scale, const float *x, int64_t d);
 
 /* n <= 16 rows of d, ldx apart, to out [8][d][2] (two keys side by side, missing ones 0):
- * round(x[j * ldx + c] * 4095 / a[c]), a[c] = max_j |x[j * ldx + c]|; scale[c] = a[c] / 4095 / 32767. Not finite:
- * as packk. */
+ * round(x[j * ldx + c] * 4095 / a[c]), a[c] = max_j |x[j * ldx + c]|; scale[c] = a[c] / 4095 /
+ * 32767. Not finite: as packk. */
 typedef void stk_packv_fn(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
                           int64_t ldx);
 
@@ -53,7 +53,8 @@ typedef void stk_iqk_fn(float *s, const int16_t *q, const float *qscale, const i
  * p: [8][R][2], s: [16][R]. */
 typedef void stk_prob_fn(int16_t *p, float *max, float *sum, const float *s);
 
-/* o[c][r] += (sum_j p[j][r] v[j][c]) * vscale[c] * f[r] for the 16 keys. p: of prob, v: of packv. */
+/* o[c][r] += (sum_j p[j][r] v[j][c]) * vscale[c] * f[r] for the 16 keys. p: of prob, v: of packv.
+ */
 typedef void stk_ipv_fn(float *o, const int16_t *p, const float *f, const int16_t *v,
                         const float *vscale, int64_t d);
 
@@ -87,16 +88,17 @@ typedef void stk_scale_fn(float *t, const int32_t *dot, const float *vscale, con
 
 /* t[i][r] += s2 < 2L ? L + s2 / 2 : sqrt(2L var[idx[i]]) * sqrt(q2[r]), s2 = var[idx[i]] * q2[r],
  * L = ln_b >= 0: from the mean score to the log-sum-exp of exp(L) keys whose scores are normal with
- * variance s2, capped where the largest of them rules (random energy model). q2_root[r] = sqrt(q2[r]).
+ * variance s2, capped where the largest of them rules (random energy model). q2_root[r] =
+ * sqrt(q2[r]).
  */
 typedef void stk_gauss_fn(float *t, const float *var, const int32_t *idx, const float *q2,
                           const float *q2_root, int64_t n, float ln_b);
 
-/* E(x) = exp(x) within 3 %, its mean error near 0: the float whose bits are the integer part of
- * x * STK_E_SLOPE + STK_E_ONE, clamped to 0..STK_E_TOP (Schraudolph 1999). Enough to rank by mass, and
- * four instructions. NaN gives 0. */
-#define STK_E_SLOPE 12102203.0f  /* 2^23 / ln 2 */
-#define STK_E_ONE 1064866816.0f  /* 127 * 2^23 less what centres the error */
+/* E(x) = exp(x) within 4 %, its mean error near 0: the float whose bits are the integer part of
+ * x * STK_E_SLOPE + STK_E_ONE, clamped to 0..STK_E_TOP (Schraudolph 1999). Enough to rank by mass,
+ * and four instructions. NaN gives 0. */
+#define STK_E_SLOPE 12102203.0f /* 2^23 / ln 2 */
+#define STK_E_ONE 1064866816.0f /* 127 * 2^23 less what centres the error */
 #define STK_E_TOP 1900000000.0f
 
 /* t[i][r] = E(t[i][r] - m[r]); -inf gives 0 */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, gauss, fexp,
- * esum, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and vector_avx512.c include this text and
- * differ only in the instructions the compiler may use: without contraction every lane does the
- * same roundings, so the bits agree. Include with ISA defined.
+ * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, gauss,
+ * fexp, esum, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
+ * vector_avx512.c include this text and differ only in the instructions the compiler may use:
+ * without contraction every lane does the same roundings, so the bits agree. Include with ISA
+ * defined.
  */
 #include <math.h>
 #include <string.h>

@@ -14,6 +14,7 @@ sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb
     int64_t see_lo = INT64_MAX, see_hi = 0; /* seen by some row */
     int64_t all_lo = 0, all_hi = INT64_MAX; /* seen by every row that sees anything */
 
+    f.number = qb;
     f.row0 = first - a->first_query;
     f.n_row = (int)(last - first);
     for (int64_t i = f.row0; i < f.row0 + f.n_row; i++) {

@@ -12,7 +12,8 @@
 #include "sparsetrace/select.h"
 
 typedef struct sti_frame {
-    int64_t row0; /* first row (index into a's rows) */
+    int64_t number; /* of the query block, absolute */
+    int64_t row0;   /* first row (index into a's rows) */
     int n_row;
     int64_t blk_lo, blk_hi;   /* visible key blocks [blk_lo, blk_hi); equal: nothing is visible */
     int64_t cand_lo, cand_hi; /* candidates; blk_lo <= cand_lo <= cand_hi <= blk_hi */

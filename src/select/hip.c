@@ -36,7 +36,7 @@ int64_t sti_select_hip(sti_work *w, const sti_frame *f, int h, int32_t *kept)
     int32_t *from, *to, *best;
     if (!sti_work_reserve(w, sti_max(n, 1)))
         return -1;
-    sti_work_sample(w, &u, h, sti_min(R16, w->p->rows * w->p->share));
+    sti_work_sample(w, &u, h, R16);
     from = w->list[0];
     to = w->list[1];
     best = w->list[2];

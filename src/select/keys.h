@@ -26,8 +26,8 @@ typedef struct sti_vectors {
 typedef struct sti_level {
     int64_t n;
     sti_vectors mean, mid, half; /* mid, half: centre and half width of the channel bounds */
-    float *var;        /* variance of the keys, weighted mean over the channels */
-    int32_t *exemplar; /* key index */
+    float *var;                  /* variance of the keys, weighted mean over the channels */
+    int32_t *exemplar;           /* key index */
     int64_t cap_var, cap_exemplar;
 } sti_level;
 

@@ -100,13 +100,12 @@ static void block_mass(sti_work *w, float *mass, int kv, int64_t block, const fl
     k->esum_i32_r16(mass, w->dot_r, x.scale, slope, base, n);
 }
 
-void sti_candidate_mass(sti_work *w, const sti_unit *u, int h, const int32_t *candidate, int64_t n)
+void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n)
 {
     const sti_row_tile *q = &w->tile;
     int64_t left = w->n_left, right = w->n_block - left;
     int kv = sti_kv_head(w->a, h);
     float slope[R16], base[R16];
-    (void)u;
     memmove(w->block + left + n, w->block + left, (size_t)right * sizeof *w->block);
     memmove(w->mass_r + (left + n) * R16, w->mass_r + left * R16,
             (size_t)(right * R16) * sizeof *w->mass_r);
@@ -185,7 +184,7 @@ static int32_t ordered_bits(float x)
 int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
 {
     const sti_kernel_table *k = sti_kernels();
-    int64_t lo = INT32_MIN, hi = INT32_MIN, n_out = 0, n_equal;
+    int64_t lo = INT32_MAX, hi = INT32_MIN, n_out = 0, n_equal = 0;
     if (keep >= n) {
         for (int64_t i = 0; i < n; i++)
             out[i] = (int32_t)i;
@@ -195,12 +194,15 @@ int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_
         return 0;
     for (int64_t i = 0; i < n; i++) {
         w->bits[i] = ordered_bits(score[i]);
+        lo = sti_min(lo, w->bits[i]);
         hi = sti_max(hi, w->bits[i]);
     }
-    /* the keep-th largest: the least limit with fewer than `keep` above it */
+    /* a limit with `keep` above it; or, where ties forbid that, the least with fewer above it */
     while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (k->above_i32_row(w->bits, (int32_t)mid, n) < keep)
+        int64_t mid = lo + (hi - lo) / 2, above = k->above_i32_row(w->bits, (int32_t)mid, n);
+        if (above == keep)
+            lo = hi = mid;
+        else if (above < keep)
             hi = mid;
         else
             lo = mid + 1;
@@ -290,8 +292,7 @@ static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const
         k->rescale_f32_r16(w->t_r, inv, n);
         k->rescale_f32_r16(always, inv, 1);
     }
-    u->n_kept[i] =
-        sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);
+    u->n_kept[i] = sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);
 }
 
 void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned)
@@ -316,7 +317,7 @@ float sti_scan_share(sti_work *w, const sti_frame *f, int h, const int32_t *kept
     sti_edge_mass(w, &u, h, have);
     for (int64_t i = 0; i < n_cand; i++)
         w->list[0][i] = (int32_t)(u.lo + i);
-    sti_candidate_mass(w, &u, h, w->list[0], n_cand);
+    sti_candidate_mass(w, h, w->list[0], n_cand);
     memcpy(total, have, sizeof total);
     for (int64_t i = 0; i < n_cand; i++) {
         const float *mass = w->mass_r + (w->n_left + i) * R16;

@@ -17,16 +17,17 @@ void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
  * ones before it). known[r] = their sum, the learned sink included. */
 void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known);
 
-/* Puts the n shared candidates (ascending blocks) between the edge blocks, with their exact mass. */
-void sti_candidate_mass(sti_work *w, const sti_unit *u, int h, const int32_t *candidate, int64_t n);
+/* Puts the n shared candidates (ascending blocks) between the edge blocks, with their exact mass.
+ */
+void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n);
 
-/* Every frame keeps its budget of its candidates in w->block by mass. `pruned` [16]: mass of what is
- * in none of them, as far as it is known; only a mass budget cares. */
+/* Every frame keeps its budget of its candidates in w->block by mass. `pruned` [16]: mass of what
+ * is in none of them, as far as it is known; only a mass budget cares. */
 void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned);
 
 /* The heaviest n candidates by w->score, the part of sti_rank that other scores share: share_r
- * [n][16] and always [16] are shares of the mass in lanes [lane0, lane1), for a mass budget. kept may
- * not be candidate. */
+ * [n][16] and always [16] are shares of the mass in lanes [lane0, lane1), for a mass budget. kept
+ * may not be candidate. */
 int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
                  int lane0, int lane1, const int32_t *candidate, int64_t n, int32_t *kept);
 

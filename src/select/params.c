@@ -34,10 +34,9 @@ st_select_params st_select_params_default(void)
                               .k = 32,
                               .sink_blk = 1,
                               .window_blk = 1,
-                              .rows = 4,
-                              .share = 4,
+                              .rows = 8,
                               .beam = 16,
-                              .rerank = 2};
+                              .rerank = 1.5f};
 }
 
 st_status st_select_params_check(const st_select_params *p, st_error *err)
@@ -53,18 +52,15 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
         {"sink_blk", p->sink_blk, 1, 1 << 20},
         {"window_blk", p->window_blk, 0, 1 << 20},
         {"rows", p->rows, 1, ST_SELECT_ROWS_MAX},
-        {"share", p->share, 1, ST_SELECT_ROWS_MAX},
         {"beam", p->beam, 1, 1 << 16},
-        {"rerank", p->rerank, 1, 64},
     };
     for (size_t i = 0; i < sizeof field / sizeof *field; i++)
         if (field[i].value < field[i].min || field[i].value > field[i].max)
             return sti_fail(err, ST_ERR_ARG, -1, "%s is %lld, must be %lld..%lld", field[i].name,
                             (long long)field[i].value, (long long)field[i].min,
                             (long long)field[i].max);
-    if (p->rows * p->share > ST_SELECT_ROWS_MAX)
-        return sti_fail(err, ST_ERR_ARG, -1, "rows %d * share %d is more than %d", p->rows,
-                        p->share, ST_SELECT_ROWS_MAX);
+    if (!(p->rerank >= 1.0f && p->rerank <= 64.0f))
+        return sti_fail(err, ST_ERR_ARG, -1, "rerank is %g, must be 1..64", (double)p->rerank);
     if (!(p->mass >= 0.0f && p->mass < 1.0f))
         return sti_fail(err, ST_ERR_ARG, -1, "mass is %g, must be 0 (none) or between 0 and 1",
                         (double)p->mass);

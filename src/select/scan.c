@@ -19,7 +19,7 @@ bool sti_select_scan(sti_work *w, sti_unit *u, int h, int rows)
     sti_edge_mass(w, u, h, known);
     for (int64_t i = 0; i < n; i++)
         w->list[0][i] = (int32_t)(u->lo + i);
-    sti_candidate_mass(w, u, h, w->list[0], n);
+    sti_candidate_mass(w, h, w->list[0], n);
     sti_rank(w, u, h, nothing);
     return true;
 }

@@ -9,7 +9,7 @@
 #include "kernels/kernels.h"
 #include "select/methods.h"
 
-/* One task: (head, unit of `share` neighbouring query blocks). Row of the selection:
+/* One task: (head, unit of `unit` neighbouring query blocks). Row of the selection:
  * head * nbq + block. */
 struct job {
     const st_attn *a;
@@ -17,12 +17,31 @@ struct job {
     const st_keys *keys;
     st_selection *sel;
     sti_frame *frame; /* [nbq] */
-    int64_t n_unit;   /* of a head */
-    int64_t *offset;  /* [n_row + 1] where a row may be written into sel->indices */
-    int64_t *count;   /* [n_row] */
-    sti_work **work;  /* [n_thread] */
-    bool *failed;     /* [n_thread] */
+    int unit;
+    int64_t n_unit;  /* of a head */
+    int64_t *offset; /* [n_row + 1] where a row may be written into sel->indices */
+    int64_t *count;  /* [n_row] */
+    sti_work **work; /* [n_thread] */
+    bool *failed;    /* [n_thread] */
 };
+
+/* Blocks that weigh together (all that scan does, and all that a mass budget can use), or propose
+ * together if those are more. */
+static int unit_size(const st_select_params *p)
+{
+    int share = R16 / p->rows;
+    return p->method == ST_SELECT_SCAN || p->mass > 0.0f ? share
+           : share > STI_PROPOSE                         ? share
+                                                         : STI_PROPOSE;
+}
+
+static void use_method(struct job *j, st_select_method method)
+{
+    int64_t first = j->sel->first_blk, last = first + j->sel->nbq - 1;
+    j->p.method = method;
+    j->unit = unit_size(&j->p);
+    j->n_unit = last / j->unit - first / j->unit + 1;
+}
 
 /* All frames of a unit together, or each alone if they have too little in common. */
 static bool choose_unit(sti_work *w, sti_unit *u, int h)
@@ -69,9 +88,9 @@ static int64_t choose_nothing(const sti_work *w, const sti_frame *f, int32_t *ke
 /* Query blocks [*begin, *end) of a unit, as numbers in the selection. */
 static void unit_blocks(const struct job *j, int64_t unit, int64_t *begin, int64_t *end)
 {
-    int64_t share = j->p.share, first = (j->sel->first_blk / share + unit) * share;
+    int64_t first = (j->sel->first_blk / j->unit + unit) * j->unit;
     *begin = sti_max(first - j->sel->first_blk, 0);
-    *end = sti_min(first + share - j->sel->first_blk, j->sel->nbq);
+    *end = sti_min(first + j->unit - j->sel->first_blk, j->sel->nbq);
 }
 
 static void select_task(void *ctx, int64_t task, int thread)
@@ -201,12 +220,12 @@ static bool stream_is_short(struct job *j, st_pool *pool)
 
 static bool run_auto(struct job *j, st_keys *keys, st_pool *pool)
 {
-    j->p.method = keys->scan ? ST_SELECT_SCAN : ST_SELECT_STREAM;
+    use_method(j, keys->scan ? ST_SELECT_SCAN : ST_SELECT_STREAM);
     if (!run(j, pool))
         return false;
     if (!keys->scan && stream_is_short(j, pool)) {
         keys->scan = true;
-        j->p.method = ST_SELECT_SCAN;
+        use_method(j, ST_SELECT_SCAN);
         if (!run(j, pool))
             return false;
     }
@@ -270,7 +289,7 @@ static bool job_alloc(struct job *j, st_pool *pool)
         return false;
     for (int64_t b = 0; b < j->sel->nbq; b++)
         j->frame[b] = sti_frame_make(j->a, &j->p, j->sel->first_blk + b);
-    j->n_unit = (j->sel->first_blk + j->sel->nbq - 1) / j->p.share - j->sel->first_blk / j->p.share + 1;
+    use_method(j, j->p.method);
     j->offset[0] = 0;
     for (int64_t t = 0; t < n_task; t++) {
         const sti_frame *f = &j->frame[t % j->sel->nbq];

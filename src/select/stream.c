@@ -128,6 +128,12 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
     return m;
 }
 
+/* Leaves that a descent proposes. */
+static int64_t n_proposed(const sti_work *w, const sti_unit *u)
+{
+    return (int64_t)ceil((double)w->p->rerank * (double)u->budget);
+}
+
 /* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` [16] starts
  * as the mass outside the shared range and ends with that of everything pruned on the way. */
 static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, float *known,
@@ -144,7 +150,7 @@ static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, 
     for (int64_t node = leaves.lo >> level; node <= (leaves.hi - 1) >> level; node++)
         frontier[n++] = (int32_t)node;
     for (;; level--) {
-        int64_t left, right, keep = level > 0 ? beam : w->p->rerank * u->budget, n_keep, n_next = 0;
+        int64_t left, right, keep = level > 0 ? beam : n_proposed(w, u), n_keep, n_next = 0;
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
         node_masses(w, &head->level[level], &head->key, by, full, n_full);
         node_shares(w, known, n_full);
@@ -179,18 +185,17 @@ static int64_t unite(int32_t *out, const int32_t *x, int64_t nx, const int32_t *
     return n;
 }
 
-bool sti_select_stream(sti_work *w, sti_unit *u, int h)
+/* Blocks proposed for the unit, ascending, into list 1; returns how many. pruned [16]: what the
+ * first descent left out, per lane. */
+static int64_t propose(sti_work *w, const sti_unit *u, int h, int rows, float *pruned)
 {
     int kv = sti_kv_head(w->a, h);
-    int64_t cand = u->hi - u->lo, n_ex, n_bd, n;
-    int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam_width(w, u) + 4;
-    _Alignas(64) float known[R16], pruned[R16], ignored[R16];
-    if (!sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(w->p->rerank * u->budget, cand))))
-        return false;
-    sti_work_sample(w, u, h, w->p->rows);
+    int64_t n_ex, n_bd, n;
+    _Alignas(64) float known[R16], ignored[R16];
+    sti_work_sample(w, u, h, rows);
     sti_edge_mass(w, u, h, known);
-    memcpy(pruned, known, sizeof pruned);
-    memcpy(ignored, known, sizeof ignored);
+    memcpy(pruned, known, sizeof known);
+    memcpy(ignored, known, sizeof known);
     n_ex = descend(w, u, kv, BY_EXEMPLAR, pruned, w->list[0]);
     n_bd = descend(w, u, kv, BY_BOUNDS, ignored, w->list[3]);
     n = unite(w->list[1], w->list[0], n_ex, w->list[3], n_bd);
@@ -198,7 +203,49 @@ bool sti_select_stream(sti_work *w, sti_unit *u, int h)
         w->list[1][i]++; /* leaf to block */
     for (int r = 0; r < R16; r++)
         pruned[r] -= known[r];
-    sti_candidate_mass(w, u, h, w->list[1], n);
-    sti_rank(w, u, h, pruned);
+    return n;
+}
+
+/* The frames from number i on that weigh together, with the shared range of u. Returns one past the
+ * last. */
+static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
+{
+    int end = i;
+    while (end < u->n &&
+           u->frame[end]->number % STI_PROPOSE / share == u->frame[i]->number % STI_PROPOSE / share)
+        end++;
+    *part = sti_unit_make(u->frame + i, end - i);
+    part->lo = u->lo;
+    part->hi = u->hi;
+    for (int j = i; j < end; j++)
+        part->kept[j - i] = u->kept[j];
+    return end;
+}
+
+bool sti_select_stream(sti_work *w, sti_unit *u, int h)
+{
+    int64_t cand = u->hi - u->lo, n;
+    int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam_width(w, u) + 4;
+    int share = R16 / w->p->rows;
+    _Alignas(64) float pruned[R16], known[R16];
+    if (!sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(n_proposed(w, u), cand))))
+        return false;
+    if (u->n <= share) { /* the same lanes propose and weigh */
+        n = propose(w, u, h, w->p->rows, pruned);
+        sti_candidate_mass(w, h, w->list[1], n);
+        sti_rank(w, u, h, pruned);
+        return true;
+    }
+    n = propose(w, u, h, R16 / STI_PROPOSE, pruned);
+    for (int i = 0; i < u->n;) {
+        sti_unit part;
+        int end = part_of_unit(&part, u, i, share);
+        sti_work_sample(w, &part, h, w->p->rows);
+        sti_edge_mass(w, &part, h, known);
+        sti_candidate_mass(w, h, w->list[1], n);
+        sti_rank(w, &part, h, pruned);
+        for (; i < end; i++)
+            u->n_kept[i] = part.n_kept[i - (end - part.n)];
+    }
     return true;
 }

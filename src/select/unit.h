@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * unit.h — neighbouring query blocks of one head that choose together: each gives a few sampled
- * rows to the 16 lanes of one tile, they share the candidates that the descents propose, and each
- * keeps its own best of them.
+ * unit.h — neighbouring query blocks of one head that share the 16 lanes of a row tile: each gives
+ * some sampled rows. STI_PROPOSE blocks (those with the same number / STI_PROPOSE) descend the
+ * pyramid together; then 16 / rows of them at a time weigh what was proposed, and each keeps its
+ * own best.
  *
  *      edge: sink, cut |  shared: candidates of all frames  | edge: windows, diagonals
  *                     lo                                   hi
@@ -13,15 +14,16 @@
 #include "select/frame.h"
 
 #define R16 16 /* lanes of a row tile */
+#define STI_PROPOSE 8
 
 typedef struct sti_unit {
-    int n;                      /* frames, >= 1 */
+    int n; /* frames, >= 1 */
     const sti_frame *frame[R16];
-    int32_t *kept[R16];         /* out: kept candidates, ascending; room for the frame's budget */
-    int64_t n_kept[R16];        /* out */
-    int64_t lo, hi;             /* shared candidates; hi > lo */
-    int64_t blk_lo, blk_hi;     /* blocks that some frame sees */
-    int64_t budget;             /* the largest of the frames' */
+    int32_t *kept[R16];     /* out: kept candidates, ascending; room for the frame's budget */
+    int64_t n_kept[R16];    /* out */
+    int64_t lo, hi;         /* shared candidates; hi > lo */
+    int64_t blk_lo, blk_hi; /* blocks that some frame sees */
+    int64_t budget;         /* the largest of the frames' */
 } sti_unit;
 
 /* A unit of these frames; hi <= lo if they have no candidate in common. */

@@ -20,7 +20,8 @@ typedef struct sti_row_tile {
     float q2[R16], q2_root[R16]; /* |q|^2 and |q| */
     float base[R16]; /* q . centre, what the relative keys leave out; 0 where nothing asks for it */
     float zero[R16];
-    float top[R16]; /* masses are relative to exp(top): the largest score outside the shared range */
+    float
+        top[R16]; /* masses are relative to exp(top): the largest score outside the shared range */
 } sti_row_tile;
 
 /* Arrays of up to `cap` items; `_r` ones have 16 lanes an item. */
@@ -33,8 +34,8 @@ typedef struct sti_work {
     int64_t cap;
     int32_t *dot_r;
     float *t_r, *u_r;
-    float *mass_r;    /* of the blocks in `block`, unnormalised */
-    int32_t *block;   /* ascending: edge blocks, shared candidates, edge blocks */
+    float *mass_r;           /* of the blocks in `block`, unnormalised */
+    int32_t *block;          /* ascending: edge blocks, shared candidates, edge blocks */
     int64_t n_left, n_block; /* edge blocks before the shared ones; all */
     float *score;
     int32_t *bits;

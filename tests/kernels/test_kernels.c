@@ -115,7 +115,8 @@ static bool check_pv(const sti_kernel_row *row, stk_pv_fn *scalar)
     return ok;
 }
 
-/* ---- fixed point: packed operands as the scalar kernels make them ----------------------------- */
+/* ---- fixed point: packed operands as the scalar kernels make them -----------------------------
+ */
 
 static bool check_packk(const sti_kernel_row *row, stk_packk_fn *scalar)
 {
@@ -384,19 +385,96 @@ static bool check_scale(const sti_kernel_row *row, stk_scale_fn *scalar)
     return ok;
 }
 
-static bool check_exemplar(const sti_kernel_row *row, stk_exemplar_fn *scalar)
+static bool check_gauss(const sti_kernel_row *row, stk_gauss_fn *scalar)
 {
     int64_t n = below(30);
-    float *g = floats(n * 16 + 1, 10), *h = floats(n * 16 + 1, 1), *s2 = floats(n * 16 + 1, 8);
+    float *t = floats(n * 16 + 1, 10), *u = floats(n * 16 + 1, 1), *var = floats(n + 5, 1);
+    float *q2 = floats(16, 4), *root = floats(16, 1);
+    int32_t *idx = sti_alloc((size_t)n * 4 + 4);
     bool ok;
-    memcpy(h, g, (size_t)n * 64);
-    ((stk_exemplar_fn *)row->fn)(g, s2, n, 2.7725887f);
-    scalar(h, s2, n, 2.7725887f);
-    ok = close_to(g, h, n * 16, row->tolerance);
-    sti_free(g);
-    sti_free(h);
-    sti_free(s2);
+    memcpy(u, t, (size_t)n * 64);
+    for (int64_t i = 0; i < n + 5; i++)
+        var[i] = fabsf(var[i]);
+    for (int r = 0; r < 16; r++) {
+        q2[r] *= q2[r];
+        root[r] = sqrtf(q2[r]);
+    }
+    for (int64_t i = 0; i < n; i++)
+        idx[i] = below((int)n + 5);
+    ((stk_gauss_fn *)row->fn)(t, var, idx, q2, root, n, 2.7725887f);
+    scalar(u, var, idx, q2, root, n, 2.7725887f);
+    ok = close_to(t, u, n * 16, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    sti_free(var);
+    sti_free(q2);
+    sti_free(root);
+    sti_free(idx);
     return ok;
+}
+
+static bool check_fexp(const sti_kernel_row *row, stk_fexp_fn *scalar)
+{
+    int64_t n = below(30);
+    float *t = floats(n * 16 + 1, 60), *u = floats(n * 16 + 1, 1), *m = floats(16, 10);
+    bool ok;
+    for (int64_t i = 0; i < n * 16; i++)
+        if (below(8) == 0)
+            t[i] = below(4) == 0 ? NAN : below(4) == 0 ? INFINITY : -INFINITY;
+    memcpy(u, t, (size_t)n * 64);
+    ((stk_fexp_fn *)row->fn)(t, m, n);
+    scalar(u, m, n);
+    ok = close_to(t, u, n * 16, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    sti_free(m);
+    return ok;
+}
+
+static bool check_esum(const sti_kernel_row *row, stk_esum_fn *scalar)
+{
+    int64_t n = below(30);
+    int32_t *dot = sti_alloc((size_t)n * 64 + 4);
+    float *vs = floats(n + 1, 1e-3f), *slope = floats(16, 1e5f), *base = floats(16, 1e8f), a[16],
+          b[16];
+    bool ok;
+    for (int64_t i = 0; i < n * 16; i++)
+        dot[i] = below(2000000) - 1000000;
+    for (int r = 0; r < 16; r++)
+        base[r] += STK_E_ONE;
+    ((stk_esum_fn *)row->fn)(a, dot, vs, slope, base, n);
+    scalar(b, dot, vs, slope, base, n);
+    ok = close_to(a, b, 16, row->tolerance);
+    sti_free(dot);
+    sti_free(vs);
+    sti_free(slope);
+    sti_free(base);
+    return ok;
+}
+
+static bool check_lanesum(const sti_kernel_row *row, stk_lanesum_fn *scalar)
+{
+    int64_t n = below(30);
+    float *t = floats(n * 16 + 1, 1), *a = floats(16, 1), *b = floats(16, 1);
+    bool ok;
+    memcpy(a, b, 64);
+    ((stk_lanesum_fn *)row->fn)(a, t, n);
+    scalar(b, t, n);
+    ok = close_to(a, b, 16, row->tolerance);
+    sti_free(t);
+    sti_free(a);
+    sti_free(b);
+    return ok;
+}
+
+static bool check_above(const sti_kernel_row *row, stk_above_fn *scalar)
+{
+    int32_t n = below(200), x[200], limit = below(100) - 50, want = 0;
+    for (int32_t i = 0; i < n; i++) {
+        x[i] = below(100) - 50;
+        want += x[i] > limit;
+    }
+    return ((stk_above_fn *)row->fn)(x, limit, n) == want && scalar(x, limit, n) == want;
 }
 
 static bool check_score(const sti_kernel_row *row, stk_score_fn *scalar)
@@ -433,9 +511,13 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(softcap)
     CASE(rescale)
     CASE(quant)
+    CASE(gauss)
+    CASE(fexp)
+    CASE(esum)
+    CASE(lanesum)
+    CASE(above)
     CASE(idot)
     CASE(scale)
-    CASE(exemplar)
     CASE(score)
     printf("op %s has no check\n", row->op);
     return false;
@@ -470,6 +552,24 @@ static void test_exp(void)
     printf("exp: relative error %.2g\n", worst);
 }
 
+/* E(x) is exp(x) within 4 %, and right on average. */
+static void test_fexp(void)
+{
+    _Alignas(64) float t[16], m[16] = {0};
+    double worst = 0.0, sum = 0.0;
+    for (int i = 0; i < 10000; i++) {
+        float x = (float)i * -0.0057f + 3.0f;
+        for (int r = 0; r < 16; r++)
+            t[r] = x;
+        stk_fexp_f32_r16__scalar(t, m, 1);
+        worst = fmax(worst, fabs(t[9] / exp((double)x) - 1.0));
+        sum += t[9] / exp((double)x) - 1.0;
+    }
+    printf("E: relative error %.3g, mean %.2g\n", worst, sum / 10000);
+    CHECK(worst < 0.04);
+    CHECK(fabs(sum / 10000) < 0.01);
+}
+
 static void test_softcap(void)
 {
     _Alignas(64) float t[16];
@@ -489,6 +589,7 @@ int main(void)
     CHECK_LEVEL();
     printf("level %s\n", sti_cpu_level_name(sti_cpu()));
     test_exp();
+    test_fexp();
     test_softcap();
     for (int i = 0; i < n; i++) {
         const sti_kernel_row *scalar = scalar_row(rows, n, &rows[i]);

@@ -12,6 +12,7 @@ import numpy as np
 
 F = np.float32
 LANES = 16
+PROPOSE = 8  # query blocks that descend together
 
 
 @dataclass
@@ -23,9 +24,9 @@ class Params:
     mass: float = 0.0
     sink_blk: int = 1
     window_blk: int = 1
-    rows: int = 16
+    rows: int = 8
     beam: int = 16
-    rerank: int = 2
+    rerank: float = 1.5
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------
@@ -46,9 +47,18 @@ def exp_neg(x):
     return np.where(x >= F(-87), p, F(0)).astype(F)
 
 
-def expsub(t, m):
-    """exp(t - m) with 0 standing for m = -inf. t [..., lanes], m [lanes]."""
-    return exp_neg(t - np.where(np.isneginf(m), F(0), m))
+SLOPE, ONE, TOP = F(12102203.0), F(1064866816.0), F(1900000000.0)
+
+
+def fast_bits(y):
+    """The float whose bits are the integer part of y, clamped: 2^((y - ONE) / 2^23) within 4 %."""
+    y = np.where(y > 0, y, F(0)).astype(F)
+    return np.where(y < TOP, y, TOP).astype(np.int32).view(F)
+
+
+def fast_exp(x):
+    with np.errstate(invalid="ignore"):
+        return fast_bits(x.astype(F) * SLOPE + ONE)
 
 
 def softcap(t, cap):
@@ -78,6 +88,18 @@ def quantise(x):
     a = np.abs(x).max(-1)
     inv = np.where(a > 0, F(127) / np.where(a > 0, a, F(1)), F(0)).astype(F)
     return np.rint(x * inv[..., None]).astype(np.int64), (a / F(127)).astype(F)
+
+
+def square_norm(x):
+    """Sum of squares over the last axis, in lanes of 16."""
+    pad = np.zeros(x.shape[:-1] + ((-x.shape[-1]) % LANES,), F)
+    lanes = np.concatenate([x * x, pad], -1).reshape(*x.shape[:-1], -1, LANES)
+    return tree16(running_sum(np.moveaxis(lanes, -2, 0)))
+
+
+def weighted_mean(w, x):
+    total, weight = running_sum((w * x)[:, None])[0], running_sum(w[:, None])[0]
+    return total / weight if weight > 0 else F(0)
 
 
 def weighted_distance(w, x, y):
@@ -117,7 +139,7 @@ class Keys:
         self.key = quantise(self.rel)
         level = [self.leaf(j, self.weights(q, first_query, (j + 2) * bk)) for j in range(self.n_leaf)]
         while level:
-            self.levels.append(self.pack([n for n, _ in level]))
+            self.levels.append(self.pack(level))
             level = [self.join(a, b) for a, b in zip(level[0::2], level[1::2])]
 
     def weights(self, q, first_query, end):
@@ -142,12 +164,13 @@ class Keys:
         exemplar = b.exemplar if db > da else a.exemplar
         return Node(mean, var, np.minimum(a.lo, b.lo), np.maximum(a.hi, b.hi), exemplar), w
 
-    def pack(self, nodes):
-        mean, var = np.array([n.mean for n in nodes]), np.array([n.var for n in nodes])
+    def pack(self, level):
+        nodes = [n for n, _ in level]
+        mean = np.array([n.mean for n in nodes])
         lo, hi = np.array([n.lo for n in nodes]), np.array([n.hi for n in nodes])
         return {
             "mean": quantise(mean),
-            "var": quantise(var),
+            "var": np.array([weighted_mean(w, n.var) for n, w in level], F),
             "mid": quantise((hi + lo) * F(0.5)),
             "half": quantise((hi - lo) * F(0.5)),
             "exemplar": np.array([n.exemplar for n in nodes]),
@@ -159,6 +182,7 @@ class Keys:
 
 @dataclass
 class Frame:
+    number: int
     first: int  # position of the first row
     n_row: int
     blk_hi: int
@@ -176,30 +200,44 @@ def make_frame(p, first_query, n_q, qb):
     lo, hi = p.sink_blk, (first + 1) // p.bk - p.window_blk
     if hi <= lo:
         lo = hi = blk_hi
-    f = Frame(first, last - first, blk_hi, lo, hi, 0)
+    f = Frame(qb, first, last - first, blk_hi, lo, hi, 0)
     f.budget = int(np.clip(p.k - len(f.always()), 0, hi - lo))
     return f
 
 
+class Unit:
+    """Frames that share a row tile; lo..hi are candidates of them all."""
+
+    def __init__(self, frames, lo=None, hi=None):
+        self.frames = frames
+        self.lo = max(f.cand_lo for f in frames) if lo is None else lo
+        self.hi = min(f.cand_hi for f in frames) if hi is None else hi
+        self.blk_hi = max(f.blk_hi for f in frames)
+        self.budget = max(f.budget for f in frames)
+
+
 class Rows:
-    """The sampled rows of one head and query block, as int8 lanes."""
+    """The sampled rows of one head and unit, as int8 lanes."""
 
-    def __init__(self, q, scale, frame, first_query, p, centre):
-        n = min(p.rows, frame.n_row)
-        row = np.array([(j + 1) * frame.n_row // n - 1 for j in range(n)])
-        self.n, self.position = n, frame.first + row
-        x = q[frame.first - first_query + row].astype(F) * F(scale)
-        self.base = np.zeros(LANES, F)
-        for r in range(n):
-            self.base[r] = F(np.cumsum(x[r].astype(np.float64) * centre.astype(np.float64))[-1])
-        self.q, self.q_scale = self.lanes(quantise(x))
-        self.q_sq, self.sq_scale = self.lanes(quantise(x * x))
-        self.weight = np.array([1] * n + [0] * (LANES - n), F)
-
-    def lanes(self, quantised):
-        v, s = quantised
-        pad = LANES - len(v)
-        return np.pad(v, ((0, pad), (0, 0))), np.pad(s, (0, pad)).astype(F)
+    def __init__(self, q, scale, frames, first_query, rows, centre, cap):
+        position, self.lanes_of = [], []
+        for f in frames:
+            n = min(rows, f.n_row)
+            self.lanes_of.append(range(len(position), len(position) + n))
+            position += [f.first + (j + 1) * f.n_row // n - 1 for j in range(n)]
+        self.n = len(position)
+        self.position = np.array(position + [-1] * (LANES - self.n))
+        x = q[np.array(position) - first_query].astype(F) * F(scale)
+        self.base, self.q2 = np.zeros(LANES, F), np.zeros(LANES, F)
+        if cap > 0:
+            for r in range(self.n):
+                self.base[r] = F(np.cumsum(x[r].astype(np.float64) * centre.astype(np.float64))[-1])
+        self.q2[: self.n] = square_norm(x)
+        self.q2_root = np.sqrt(self.q2)
+        v, s = quantise(x)
+        pad = LANES - self.n
+        self.q, self.q_scale = np.pad(v, ((0, pad), (0, 0))), np.pad(s, (0, pad)).astype(F)
+        self.weight = np.array([1] * self.n + [0] * pad, F)
 
 
 def scores(rows_v, rows_scale, base, vectors, idx):
@@ -209,45 +247,50 @@ def scores(rows_v, rows_scale, base, vectors, idx):
     return dot.astype(F) * (scale[idx][:, None] * rows_scale[None, :]) + base
 
 
+def divided(weight, total):
+    return np.where(total > 0, weight / np.where(total > 0, total, F(1)), F(0)).astype(F)
+
+
 class Selector:
     def __init__(self, q, keys, scale, first_query, p, cap=0.0):
         self.q, self.keys, self.scale, self.first_query, self.p, self.cap = q, keys, scale, first_query, p, cap
 
-    def key_scores(self, r, idx):
-        t = scores(r.q, r.q_scale, r.base, self.keys.key, idx)
+    def rows_of(self, frames, rows):
+        return Rows(self.q, self.scale, frames, self.first_query, rows, self.keys.centre, self.cap)
+
+    def capped(self, t):
         return softcap(t, self.cap) if self.cap > 0 else t
 
-    def block_mass(self, r, blocks, masked=False):
-        n_k = len(self.keys.rel)
-        tops, sums = [], []
+    def keys_of(self, block):
+        return np.arange(block * self.p.bk, min((block + 1) * self.p.bk, len(self.keys.rel)))
+
+    def edge_mass(self, r, unit):
+        """Blocks outside the shared range and their masses; sets r.top. -> blocks, masses, their sum"""
+        blocks = [b for b in range(unit.blk_hi) if not unit.lo <= b < unit.hi]
+        seen = []
         for b in blocks:
-            idx = np.arange(b * self.p.bk, min((b + 1) * self.p.bk, n_k))
-            t = self.key_scores(r, idx)
-            if masked:
-                position = np.full(LANES, r.position[-1] * 0 + self.frame.first)
-                position[: r.n] = r.position
-                position[r.n :] = self.frame.first
-                t = np.where(idx[:, None] > position[None, :], F(-np.inf), t)
-            m = t.max(0)
-            tops.append(m)
-            sums.append(running_sum(expsub(t, m)))
-        return np.array(tops, F).reshape(-1, LANES), np.array(sums, F).reshape(-1, LANES)
+            idx = self.keys_of(b)
+            t = self.capped(scores(r.q, r.q_scale, r.base, self.keys.key, idx))
+            seen.append(np.where(idx[:, None] > r.position[None, :], F(-np.inf), t))
+        top_ = np.concatenate(seen).max(0)
+        r.top = np.where(np.isneginf(top_), F(0), top_).astype(F)
+        mass = np.array([running_sum(fast_exp(t - r.top)) for t in seen], F)
+        return blocks, mass, running_sum(mass)
 
-    @staticmethod
-    def raised(mass, m):
-        top_, sum_ = mass
-        return m, sum_ * expsub(top_, m)
+    def block_mass(self, r, block):
+        idx = self.keys_of(block)
+        if self.cap > 0:
+            t = self.capped(scores(r.q, r.q_scale, r.base, self.keys.key, idx))
+            return running_sum(fast_exp(t - r.top))
+        v, scale = self.keys.key
+        slope, base = r.q_scale * SLOPE, (r.base - r.top) * SLOPE + ONE
+        y = (v[idx] @ r.q.T).astype(F) * (scale[idx][:, None] * slope[None, :]) + base
+        return running_sum(fast_bits(y))
 
-    def always_mass(self, r):
-        tops, sums = self.block_mass(r, self.frame.always(), masked=True)
-        m = tops.max(0)
-        total = np.zeros(LANES, F) * expsub(np.full(LANES, -np.inf, F), m)
-        return m, running_sum(expsub(tops, m) * sums, total)
-
-    def descend(self, r, by, known):
-        p, f, levels = self.p, self.frame, self.keys.levels
-        lo, hi = f.cand_lo - 1, f.cand_hi - 1
-        beam = max(p.beam * (2 if (hi - lo) * p.bk >= 32768 else 1), f.budget)
+    def descend(self, r, unit, by, known):
+        p, levels = self.p, self.keys.levels
+        lo, hi = unit.lo - 1, unit.hi - 1
+        beam = max(p.beam * (2 if (hi - lo) * p.bk >= 32768 else 1), unit.budget)
         level = 0
         if p.method != "flat":
             while ((hi - 1) >> level) - (lo >> level) + 1 > 2 * beam:
@@ -256,15 +299,11 @@ class Selector:
         while True:
             whole = ((frontier << level) >= lo) & (((frontier + 1) << level) <= hi)
             full, edge = frontier[whole], frontier[~whole]
-            t, u = self.node_scores(r, levels[level], by, full)
-            m = np.maximum(known[0], np.max(np.concatenate([t, t if u is None else u, known[0][None]]), 0))
-            known = self.raised(known, m)
-            mass = expsub(t, m) if u is None else expsub(t, m) + expsub(u, m)
-            total = running_sum(mass, known[1])
-            inv = np.where(total > 0, r.weight / np.where(total > 0, total, F(1)), F(0)).astype(F)
-            keep = beam if level > 0 else p.rerank * f.budget
-            chosen = np.sort(top(tree16(mass * inv), keep))
-            known = known[0], running_sum(np.delete(mass, chosen, 0), known[1])
+            mass = self.node_masses(r, levels[level], by, full)
+            score = tree16(mass * divided(r.weight, running_sum(mass, known)))
+            keep = beam if level > 0 else int(np.ceil(p.rerank * unit.budget))
+            chosen = np.sort(top(score, keep))
+            known = running_sum(np.delete(mass, chosen, 0), known)
             if level == 0:
                 return full[chosen], known
             level -= 1
@@ -272,49 +311,66 @@ class Selector:
             children = np.stack([2 * nodes, 2 * nodes + 1], 1).ravel()
             frontier = children[((children << level) < hi) & (((children + 1) << level) > lo)]
 
-    def node_scores(self, r, level, by, nodes):
+    def node_masses(self, r, level, by, nodes):
+        zero = np.zeros(LANES, F)
         if by == "bounds":
             t = scores(r.q, r.q_scale, r.base, level["mid"], nodes)
-            t = t + scores(np.abs(r.q), r.q_scale, np.zeros(LANES, F), level["half"], nodes)
-            return (softcap(t, self.cap) if self.cap > 0 else t), None
-        g = scores(r.q, r.q_scale, r.base, level["mean"], nodes)
-        s2 = np.maximum(scores(r.q_sq, r.sq_scale, np.zeros(LANES, F), level["var"], nodes), F(0))
+            t = t + scores(np.abs(r.q), r.q_scale, zero, level["half"], nodes)
+            return fast_exp(self.capped(t) - r.top)
+        t = scores(r.q, r.q_scale, r.base, level["mean"], nodes)
         ln_b = F(np.log(self.p.bk))
-        two_l = F(2) * ln_b
-        t = np.where(s2 < two_l, (g + ln_b) + s2 * F(0.5), g + np.sqrt(two_l * s2))
-        if self.cap > 0:
-            t = softcap(t, self.cap)
-        return t, self.key_scores(r, level["exemplar"][nodes])
+        two_l, var = F(2) * ln_b, level["var"][nodes][:, None]
+        s2 = var * r.q2
+        t = t + np.where(s2 < two_l, ln_b + s2 * F(0.5), np.sqrt(two_l * var) * r.q2_root)
+        u = scores(r.q, r.q_scale, r.base, self.keys.key, level["exemplar"][nodes])
+        return fast_exp(self.capped(t) - r.top) + fast_exp(self.capped(u) - r.top)
 
-    def rank(self, r, always, outside, candidate):
-        f, p = self.frame, self.p
-        tops, sums = self.block_mass(r, candidate)
-        m = np.maximum(outside[0], tops.max(0))
-        fixed, total = self.raised(always, m), self.raised(outside, m)
-        mass = expsub(tops, m) * sums
-        total = running_sum(mass, total[1])
-        inv = np.where(total > 0, r.weight / np.where(total > 0, total, F(1)), F(0)).astype(F)
-        order = top(tree16(mass * inv), f.budget)
-        if p.mass > 0:
-            order = self.fewest(order, mass * inv, fixed[1] * inv, r.n)
-        return sorted(int(candidate[i]) for i in order)
+    def propose(self, unit, rows):
+        """-> the row tile, proposed blocks, mass that the first descent left out"""
+        r = self.rows_of(unit.frames, rows)
+        known = self.edge_mass(r, unit)[2]
+        ex, pruned = self.descend(r, unit, "exemplar", known)
+        bd, _ = self.descend(r, unit, "bounds", known)
+        return r, np.union1d(ex, bd) + 1, pruned - known
 
-    def fewest(self, order, share, always, n):
-        have, want, kept = F(0), F(self.p.mass) * F(n), []
-        for r in range(n):
+    def weigh(self, unit, rows, candidate, pruned):
+        """-> kept candidates of each frame, by exact mass on `rows` rows of each"""
+        r = self.rows_of(unit.frames, rows)
+        blocks, mass, _ = self.edge_mass(r, unit)
+        left = unit.lo
+        new = np.array([self.block_mass(r, int(b)) for b in candidate], F).reshape(-1, LANES)
+        blocks = np.array(blocks[:left] + [int(b) for b in candidate] + blocks[left:])
+        mass = np.concatenate([mass[:left], new, mass[left:]])
+        return [self.rank(r, f, r.lanes_of[i], blocks, mass, pruned) for i, f in enumerate(unit.frames)]
+
+    def rank(self, r, f, lanes, blocks, mass, pruned):
+        own = (blocks >= f.cand_lo) & (blocks < f.cand_hi)
+        always = running_sum(mass[~own])
+        total = running_sum(mass[own], always + (pruned if self.p.mass > 0 else F(0)))
+        weight = np.zeros(LANES, F)
+        weight[list(lanes)] = 1
+        inv = divided(weight, total)
+        order = top(tree16(mass[own] * inv), f.budget)
+        if self.p.mass > 0:
+            order = self.fewest(order, mass[own] * inv, always * inv, lanes)
+        return sorted(int(blocks[own][i]) for i in order)
+
+    def fewest(self, order, share, always, lanes):
+        have, want, kept = F(0), F(self.p.mass) * F(len(lanes)), []
+        for r in lanes:
             have += always[r]
         for i in order:
             total = F(0)
-            for r in range(n):
+            for r in lanes:
                 total += share[i, r]
-            if have < want or share[i, :n].max() > F(1) - F(self.p.mass):
+            if have < want or share[i, list(lanes)].max() > F(1) - F(self.p.mass):
                 kept.append(i)
                 have += total
         return kept
 
-    def hip(self, r):
-        f, bk = self.frame, self.p.bk
-        n_cand = f.cand_hi - f.cand_lo
+    def hip(self, f):
+        r = self.rows_of([f], LANES)
+        bk, n_cand = self.p.bk, f.cand_hi - f.cand_lo
         n = min(2 * f.budget, n_cand)
         chunks = [(f.cand_lo + i * n_cand // n, f.cand_lo + (i + 1) * n_cand // n) for i in range(n)]
         while True:
@@ -329,28 +385,42 @@ class Selector:
                 halves += [(a, mid), (mid, b)] if mid > a else [(mid, b)]
             chunks = halves
 
-    def select(self, frame):
-        self.frame, p = frame, self.p
-        candidates = np.arange(frame.cand_lo, frame.cand_hi)
-        if frame.budget == 0:
-            chosen = []
-        elif frame.budget == len(candidates) and p.mass == 0:
-            chosen = list(candidates)
-        elif p.method == "window":
-            chosen = list(candidates[-frame.budget :])
-        else:
-            r = Rows(self.q, self.scale, frame, self.first_query, p, self.keys.centre)
-            if p.method == "hip":
-                chosen = self.hip(r)
+    def together(self, frames):
+        """Kept candidates of frames of one unit."""
+        p, unit = self.p, Unit(frames)
+        if len(frames) > 1 and unit.hi - unit.lo < min(f.cand_hi - f.cand_lo for f in frames) // 2:
+            return [self.together([f])[0] for f in frames]
+        share = LANES // p.rows
+        if p.method == "scan":
+            return self.weigh(unit, p.rows, range(unit.lo, unit.hi), np.zeros(LANES, F))
+        if len(frames) <= share:
+            _, candidate, pruned = self.propose(unit, p.rows)
+            return self.weigh(unit, p.rows, candidate, pruned)
+        _, candidate, pruned = self.propose(unit, LANES // PROPOSE)
+        kept = []
+        for part in sorted({f.number % PROPOSE // share for f in frames}):
+            some = [f for f in frames if f.number % PROPOSE // share == part]
+            kept += self.weigh(Unit(some, unit.lo, unit.hi), p.rows, candidate, pruned)
+        return kept
+
+    def select(self, frames):
+        """Kept blocks of the frames of one unit."""
+        p, chosen, asked = self.p, {}, []
+        for f in frames:
+            candidates = range(f.cand_lo, f.cand_hi)
+            if f.budget == 0:
+                chosen[f.number] = []
+            elif f.budget == len(candidates) and p.mass == 0:
+                chosen[f.number] = list(candidates)
+            elif p.method == "window":
+                chosen[f.number] = list(candidates)[-f.budget :]
+            elif p.method == "hip":
+                chosen[f.number] = self.hip(f)
             else:
-                always = outside = self.always_mass(r)
-                if p.method != "scan":
-                    ex, pruned = self.descend(r, "exemplar", always)
-                    bd, _ = self.descend(r, "bounds", always)
-                    candidates = np.union1d(ex, bd) + 1
-                    outside = pruned if p.mass > 0 else always
-                chosen = self.rank(r, always, outside, candidates)
-        return sorted(frame.always() + [int(b) for b in chosen])
+                asked.append(f)
+        if asked:
+            chosen.update(zip((f.number for f in asked), self.together(asked)))
+        return [sorted(f.always() + [int(b) for b in chosen[f.number]]) for f in frames]
 
 
 def select(q, k, scale, p, first_query=None, cap=0.0):
@@ -365,9 +435,13 @@ def select(q, k, scale, p, first_query=None, cap=0.0):
         if h % group == 0:
             keys = Keys(k[g], q[g * group : (g + 1) * group], first_query, p.bk)
         selector = Selector(q[h], keys, scale, first_query, p, cap)
-        for qb in blocks:
-            indices += selector.select(make_frame(p, first_query, n_q, qb))
-            indptr.append(len(indices))
+        share = LANES // p.rows
+        size = share if p.method == "scan" or p.mass > 0 else max(share, PROPOSE)
+        for unit in range(blocks[0] // size, blocks[-1] // size + 1):
+            own = [qb for qb in range(unit * size, (unit + 1) * size) if qb in blocks]
+            for kept in selector.select([make_frame(p, first_query, n_q, qb) for qb in own]):
+                indices += kept
+                indptr.append(len(indices))
     return np.array(indptr), np.array(indices)
 
 

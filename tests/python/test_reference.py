@@ -3,8 +3,8 @@
 
 Of every method but `exact` the kept blocks must be the same integers. `exact` is held against
 float64 masses computed here; where its F32 sums fall the other way, the kept mass must be the same
-to 1e-6. Attention is held against float64: output to 1e-5 of the largest value of v, log-sum-exp to
-1e-5 of itself plus 1e-5, masses to 1e-5. Inputs are rounded to their type before both sides see
+to 1e-6. Attention is held against float64: output, log-sum-exp and
+masses to what fixed point may do (see tolerance). Inputs are rounded to their type before both sides see
 them.
 """
 import json
@@ -19,7 +19,7 @@ from safetensors import safe_open
 import reference
 
 CLI = os.environ["ST_CLI"]
-TOLERANCE = 1e-5
+TOLERANCE = 2e-4  # values in 16-bit fixed point, in units of the largest one: docs/kernels.md
 METHODS = ["stream", "flat", "scan", "hip", "window"]
 
 
@@ -138,6 +138,13 @@ def params(p, report, mass):
     return reference.Params(method, p.bq, p.bk, report["k"], mass, rows=p.rows)
 
 
+def tolerance(p):
+    """What fixed point may do: TOLERANCE and the largest error of a score, a rounding of half a unit
+    in each of d channels of q and of k, of 32,700 units in a vector's length."""
+    length = [np.linalg.norm(x.astype(np.float64), axis=2).max() for x in (p.q, p.k)]
+    return TOLERANCE + p.q.shape[2] ** 0.5 / 32700 * length[0] * length[1] * float(p.factor)
+
+
 def check_selection(p, got, report, mass=0.0):
     indptr, indices = reference.select(p.q, p.k, p.factor, params(p, report, mass), p.first)
     np.testing.assert_array_equal(got["indptr"], indptr)
@@ -148,9 +155,9 @@ def check_attention(p, got):
     """Over the selection that the program itself wrote."""
     out, lse, mass = reference.attend(p.q, p.k, p.v, float(p.factor), p.first, p.bq, p.bk,
                                       got["indptr"], got["indices"])
-    assert np.abs(got["out"] - out).max() <= TOLERANCE * np.abs(p.v).max()
-    np.testing.assert_allclose(got["lse"], lse, rtol=TOLERANCE, atol=TOLERANCE)
-    np.testing.assert_allclose(got["mass"], mass, rtol=0, atol=TOLERANCE)
+    assert np.abs(got["out"] - out).max() <= tolerance(p) * np.abs(p.v).max()
+    np.testing.assert_allclose(got["lse"], lse, rtol=0, atol=tolerance(p))
+    np.testing.assert_allclose(got["mass"], mass, rtol=0, atol=tolerance(p))
 
 
 def check_all(p, folder, mass=0.0):
@@ -182,7 +189,7 @@ def test_one_token(tmp_path, dtype, method):
     p = Problem(*operands(1, dtype, 2, 1, 1, 1, 3, 2), dtype, method=method)
     got, report = run(p, tmp_path)
     assert got["indptr"].tolist() == [0, 1, 2] and got["indices"].tolist() == [0, 0]
-    np.testing.assert_array_equal(got["out"][:, 0], np.repeat(p.v[:, 0], 2, axis=0))
+    np.testing.assert_allclose(got["out"][:, 0], np.repeat(p.v[:, 0], 2, axis=0), rtol=2e-4)
     assert (report["kept_pairs"], report["causal_pairs"]) == (2, 2)
 
 
@@ -365,8 +372,8 @@ def not_kept(p, got):
 
 def check_identity(p, got, hidden):
     out, lse = exact_attention(p, hidden)
-    assert np.abs(got["out"] - out).max() <= TOLERANCE * np.abs(p.v).max()
-    np.testing.assert_allclose(got["lse"], lse, rtol=TOLERANCE, atol=TOLERANCE)
+    assert np.abs(got["out"] - out).max() <= tolerance(p) * np.abs(p.v).max()
+    np.testing.assert_allclose(got["lse"], lse, rtol=0, atol=tolerance(p))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -405,8 +412,8 @@ def test_recall_is_the_exact_mass_kept(tmp_path, wanted):
     _, lse_kept = exact_attention(p, future(p) | not_kept(p, got))
     recall = np.exp(lse_kept - lse_all)[:, rows].mean(1)
     assert report["recall"]["rows"] == n
-    assert report["recall"]["mean"] == pytest.approx(recall.mean(), abs=TOLERANCE)
-    assert report["recall"]["worst_head"] == pytest.approx(recall.min(), abs=TOLERANCE)
+    assert report["recall"]["mean"] == pytest.approx(recall.mean(), abs=tolerance(p))
+    assert report["recall"]["worst_head"] == pytest.approx(recall.min(), abs=tolerance(p))
 
 
 def test_without_v_there_is_no_output(tmp_path):

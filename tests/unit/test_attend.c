@@ -112,7 +112,8 @@ static problem featured(int which, int32_t **lo, int32_t **hi, float **sinks)
 {
     int group = 1 + problem_below(4), kv = 1 + problem_below(3);
     int64_t n_k = 1 + problem_below(300), n_q = 1 + problem_below((int)n_k);
-    problem p = make_problem(group * kv, kv, n_q, n_k, 1 + problem_below(80), 1 + problem_below(80));
+    problem p =
+        make_problem(group * kv, kv, n_q, n_k, 1 + problem_below(80), 1 + problem_below(80));
     *lo = calloc((size_t)n_q, sizeof **lo);
     *hi = calloc((size_t)n_q, sizeof **hi);
     *sinks = problem_fill(p.a.n_head, true);

@@ -87,20 +87,21 @@ static void test_full_budget(void)
     problem_free(&p);
 }
 
-/* A summary grown call by call selects what one call selects: cutting a prompt changes nothing. */
+/* A summary grown call by call selects what one call selects: cutting a prompt changes nothing, as
+ * long as it is cut between units of 8 query blocks (select.h). */
 static void test_growth(st_pool *pool)
 {
-    problem p = problem_new(4, 2, 700, 700, 48, 8);
+    problem p = problem_new(4, 2, 1700, 1700, 48, 8);
     st_select_params sp = st_select_params_default();
     st_selection *whole, *part;
     st_keys *keys;
     sp.k = 8;
     CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &whole, NULL), ST_OK);
     CHECK_STATUS(st_keys_create(2, 48, sp.bk, &keys, NULL), ST_OK);
-    for (int64_t at = 0, step = 32; at < 700; at += step, step = step % 160 + 32) {
+    for (int64_t at = 0, step = 256; at < 1700; at += step, step = step % 768 + 256) {
         st_attn a = p.a;
         a.first_query = at;
-        a.n_q = sti_min(step, 700 - at);
+        a.n_q = sti_min(step, 1700 - at);
         a.n_k = at + a.n_q;
         a.q.data = p.q + at * 48;
         CHECK_STATUS(st_keys_append(keys, &a, pool, NULL), ST_OK);
