@@ -45,6 +45,7 @@ typedef struct st_ggml_params {
                       certified rows                                                       */
     int cert_rows; /* 32: certified rows a layer; 0: none. Only where there is a sink       */
     bool lse;      /* false: give the sink log-sum-exps                                    */
+    bool lean;     /* false. true: summaries without a copy of the keys (st_keys_set_lean)     */
     bool precise;  /* false. true: attend with F32 products instead of 16-bit fixed point     */
     uint64_t seed; /* 0: moves the certified rows                                          */
 } st_ggml_params;

@@ -101,6 +101,14 @@ typedef struct st_keys st_keys;
 ST_API st_status st_keys_create(int n_kv_head, int d_k, int bk, st_keys **keys, st_error *err);
 ST_API void st_keys_free(st_keys *keys);
 
+/* Keeps no int8 copy of the keys, only the pyramid: less than half the memory; blocks that are
+ * weighed are read from the cache again, which costs select a third more time or so. The selections
+ * are the same. False: keys were taken in already, and it has the copy. */
+ST_API bool st_keys_set_lean(st_keys *keys);
+
+/* Makes room for n_tok keys at once, instead of by growing. False: out of memory. */
+ST_API bool st_keys_reserve(st_keys *keys, int64_t n_tok);
+
 /* Takes in the keys [st_keys_count(keys), a->n_k) and the query rows of `a`. The exemplars are
  * chosen in the channels that queries read: weights = running mean of q^2 over the rows at or
  * before the block's end (or, for blocks before the first row ever seen, over that call's rows).

@@ -13,6 +13,9 @@
  * sequence. Above this length shorter micro-batches keep it small. */
 #define LONG_TOK 65536
 
+/* Above this length a copy of all keys in int8 is too much beside the cache. */
+#define LEAN_TOK 262144
+
 struct st_run {
     st_model *model;
     struct llama_context *ctx;
@@ -209,6 +212,7 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     st_ggml_params gp = *p;
     st_status status;
     gp.enabled = gp.enabled && !r->stock;
+    gp.lean = gp.lean || r->n_tok > LEAN_TOK;
     r->stop = false;
     status = st_ggml_configure(&gp, sink, err);
     st_ggml_take_error(NULL);

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "ggml/layer.h"
 
+#define LONG_TOK 65536   /* from here on room for the summary is made at once */
 #define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
 
 sti_layer *sti_layers_get(sti_layers *all, int layer, const void *cache)
@@ -39,6 +40,14 @@ static void lap(int64_t *since, int64_t *ns)
     *since = now;
 }
 
+/* A long sequence of known length: no growing by half, which could leave a third unused. */
+static bool make_room(st_keys *keys, const sti_settings *s)
+{
+    if (s->p.lean)
+        st_keys_set_lean(keys);
+    return s->p.n_tok < LONG_TOK || st_keys_reserve(keys, s->p.n_tok);
+}
+
 /* Brings the summary up to date with the cache. */
 static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings *s, st_pool *pool,
                              st_ggml_stats *stats, st_error *err)
@@ -50,9 +59,10 @@ static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings 
         st_keys_free(l->keys);
         l->keys = NULL;
     }
-    if (l->keys == NULL && st_keys_create(a->n_kv_head, a->d_k, bk, &l->keys, err) != ST_OK) {
+    if (l->keys == NULL && (st_keys_create(a->n_kv_head, a->d_k, bk, &l->keys, err) != ST_OK ||
+                            !make_room(l->keys, s))) {
         sti_stats_keys_bytes(-before);
-        return ST_ERR_MEM;
+        return sti_fail_mem(err, (size_t)s->p.n_tok * (size_t)a->d_k);
     }
     l->n_kv_head = a->n_kv_head;
     l->d_k = a->d_k;

@@ -20,7 +20,12 @@ static void score_chunks(sti_work *w, int kv, const int32_t *from, const int32_t
     int32_t *centre = w->gather;
     for (int64_t i = 0; i < n; i++)
         centre[i] = (int32_t)(((int64_t)from[i] + to[i]) * w->p->bk / 2);
-    sti_scores(w, w->t_r, q->q, q->base, &w->keys->head[kv].key, centre, n, false);
+    if (w->keys->lean) {
+        sti_vectors x = sti_fetch_keys(w, kv, 0, centre, n);
+        sti_scores(w, w->t_r, q->q, q->base, &x, NULL, n, false);
+    } else {
+        sti_scores(w, w->t_r, q->q, q->base, &w->keys->head[kv].key, centre, n, false);
+    }
     for (int64_t i = 0; i < n; i++) {
         w->score[i] = -INFINITY;
         for (int r = 0; r < q->n; r++)

@@ -40,7 +40,7 @@ static size_t vectors_bytes(const sti_vectors *x, int dp)
 static bool level_grow(sti_level *l, int64_t n, int dp)
 {
     return vectors_grow(&l->mean, n, dp) && vectors_grow(&l->mid, n, dp) &&
-           vectors_grow(&l->half, n, dp) &&
+           vectors_grow(&l->half, n, dp) && vectors_grow(&l->exemplar_key, n, dp) &&
            sti_grow((void **)&l->var, &l->cap_var, n, sizeof *l->var) &&
            sti_grow((void **)&l->exemplar, &l->cap_exemplar, n, sizeof *l->exemplar);
 }
@@ -99,6 +99,7 @@ void st_keys_free(st_keys *s)
             vectors_free(&x->level[l].mean);
             vectors_free(&x->level[l].mid);
             vectors_free(&x->level[l].half);
+            vectors_free(&x->level[l].exemplar_key);
             sti_free(x->level[l].var);
             sti_free(x->level[l].exemplar);
             sti_free(x->pending[l].mean);
@@ -120,7 +121,8 @@ size_t st_keys_bytes(const st_keys *s)
         for (int l = 0; l < STI_LEVEL_MAX; l++) {
             const sti_level *v = &x->level[l];
             bytes += vectors_bytes(&v->mean, s->dp) + vectors_bytes(&v->mid, s->dp) +
-                     vectors_bytes(&v->half, s->dp) + (size_t)(v->cap_exemplar + v->cap_var) * 4;
+                     vectors_bytes(&v->half, s->dp) + vectors_bytes(&v->exemplar_key, s->dp) +
+                     (size_t)(v->cap_exemplar + v->cap_var) * 4;
             bytes += x->pending[l].mean != NULL ? (size_t)s->d * 16 : 0;
         }
     }
@@ -182,6 +184,15 @@ static void centred_key(float *out, const st_keys *s, const st_attn *a, int h, i
     sti_read_row(out, &a->k, h, key, s->d);
     for (int c = 0; c < s->d; c++)
         out[c] -= centre[c];
+}
+
+void sti_key_int8(const st_keys *s, const st_attn *a, int h, int64_t key, int8_t *v, float *scale,
+                  int32_t *sum)
+{
+    float x[2048];
+    centred_key(x, s, a, h, key);
+    sti_kernels()->quant_i8_row(v, scale, sum, x, s->d);
+    memset(v + s->d, 0, (size_t)(s->dp - s->d));
 }
 
 /* sum_c w[c] x[c] / sum_c w[c], c ascending; 0 where no channel has weight. */
@@ -246,10 +257,13 @@ static void leaf_make(sti_node *node, const float *x, const float *w, int bk, in
 }
 
 /* Stores a node's int8 form as the next one of its level. */
-static bool level_put(sti_level *level, const sti_node *node, const float *w, float *tmp, int d,
-                      int dp)
+static bool level_put(const st_keys *s, const st_attn *a, int h, int l, const sti_node *node,
+                      const float *w, float *tmp)
 {
+    sti_level *level = &s->head[h].level[l];
+    sti_vectors *x = &level->exemplar_key;
     int64_t i = level->n;
+    int d = s->d, dp = s->dp;
     if (!level_grow(level, i + 1, dp))
         return false;
     vectors_put(&level->mean, i, node->mean, d, dp);
@@ -261,6 +275,7 @@ static bool level_put(sti_level *level, const sti_node *node, const float *w, fl
         tmp[c] = (node->max[c] - node->min[c]) * 0.5f;
     vectors_put(&level->half, i, tmp, d, dp);
     level->exemplar[i] = (int32_t)node->exemplar;
+    sti_key_int8(s, a, h, node->exemplar, x->v + i * dp, &x->scale[i], &x->sum[i]);
     level->n = i + 1;
     return true;
 }
@@ -386,7 +401,7 @@ static void join_task(void *ctx, int64_t h, int thread)
         node.exemplar = p->exemplar[h * LEAF_BATCH + j];
         for (int l = 0;; l++) {
             sti_node *left = &x->pending[l];
-            if (!level_put(&x->level[l], &node, w, tmp, s->d, s->dp) || !node_alloc(left, s->d)) {
+            if (!level_put(s, p->a, (int)h, l, &node, w, tmp) || !node_alloc(left, s->d)) {
                 p->failed = true;
                 return;
             }
@@ -409,11 +424,10 @@ static void int8_task(void *ctx, int64_t task, int thread)
     st_keys *s = p->s;
     int64_t h = task / p->n_key_task, part = task % p->n_key_task;
     int64_t from = p->int8_from + part * KEY_TASK, to = sti_min(from + KEY_TASK, p->key_end);
-    float *x = p->scratch + (int64_t)thread * (s->bk + 2) * s->d;
-    for (int64_t key = from; key < to; key++) {
-        centred_key(x, s, p->a, (int)h, key);
-        vectors_put(&s->head[h].key, key, x, s->d, s->dp);
-    }
+    sti_vectors *x = &s->head[h].key;
+    (void)thread;
+    for (int64_t key = from; key < to; key++)
+        sti_key_int8(s, p->a, (int)h, key, x->v + key * s->dp, &x->scale[key], &x->sum[key]);
 }
 
 /* centre = mean key of leaf 0 */
@@ -453,12 +467,13 @@ static bool append_leaves(struct append *p, st_pool *pool)
 static bool append_int8(struct append *p, st_pool *pool)
 {
     st_keys *s = p->s;
-    for (int h = 0; h < s->n_kv_head; h++)
+    for (int h = 0; !s->lean && h < s->n_kv_head; h++)
         if (!vectors_grow(&s->head[h].key, p->key_end, s->dp))
             return false;
     p->int8_from = s->n_int8;
     p->n_key_task = sti_ceil_div(p->key_end - s->n_int8, KEY_TASK);
-    sti_pool_run(pool, s->n_kv_head * p->n_key_task, int8_task, p);
+    if (!s->lean)
+        sti_pool_run(pool, s->n_kv_head * p->n_key_task, int8_task, p);
     s->n_int8 = p->key_end;
     return true;
 }
@@ -513,20 +528,38 @@ st_status st_keys_append(st_keys *s, const st_attn *a, st_pool *pool, st_error *
 
 bool st_keys_match(const st_keys *s, const st_attn *a, int n_sample, uint64_t seed)
 {
-    float x[2048];
-    int8_t v[2048];
+    int8_t v[2048 + 16];
     if (a->n_k < s->n_key || a->n_kv_head != s->n_kv_head || a->d_k != s->d)
         return false;
-    for (int i = 0; i < n_sample && s->n_int8 > 0; i++) {
+    for (int i = 0; i < n_sample && (s->lean ? s->n_leaf : s->n_int8) > 0; i++) {
         int h = (int)(sti_mix(seed + (uint64_t)i * 2) % (uint64_t)s->n_kv_head);
-        int64_t key = (int64_t)(sti_mix(seed + (uint64_t)i * 2 + 1) % (uint64_t)s->n_int8);
-        const sti_vectors *known = &s->head[h].key;
+        uint64_t mix = sti_mix(seed + (uint64_t)i * 2 + 1);
+        const sti_level *leaf = &s->head[h].level[0];
+        const sti_vectors *known = s->lean ? &leaf->exemplar_key : &s->head[h].key;
+        int64_t at = (int64_t)(mix % (uint64_t)(s->lean ? s->n_leaf : s->n_int8));
         float scale;
         int32_t sum;
-        centred_key(x, s, a, h, key);
-        sti_kernels()->quant_i8_row(v, &scale, &sum, x, s->d);
-        if (memcmp(v, known->v + key * s->dp, (size_t)s->d) != 0 || scale != known->scale[key])
+        sti_key_int8(s, a, h, s->lean ? leaf->exemplar[at] : at, v, &scale, &sum);
+        if (memcmp(v, known->v + at * s->dp, (size_t)s->d) != 0 || scale != known->scale[at])
             return false;
     }
     return true;
+}
+
+bool st_keys_set_lean(st_keys *s)
+{
+    s->lean = s->lean || s->n_key == 0;
+    return s->lean;
+}
+
+bool st_keys_reserve(st_keys *s, int64_t n_tok)
+{
+    bool ok = true;
+    for (int h = 0; h < s->n_kv_head; h++) {
+        int64_t n = n_tok / s->bk;
+        ok = ok && (s->lean || vectors_grow(&s->head[h].key, n_tok, s->dp));
+        for (int l = 0; ok && l < STI_LEVEL_MAX && n > 0; l++, n /= 2)
+            ok = level_grow(&s->head[h].level[l], n, s->dp);
+    }
+    return ok;
 }

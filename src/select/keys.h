@@ -26,8 +26,9 @@ typedef struct sti_vectors {
 typedef struct sti_level {
     int64_t n;
     sti_vectors mean, mid, half; /* mid, half: centre and half width of the channel bounds */
-    float *var;                  /* variance of the keys, weighted mean over the channels */
-    int32_t *exemplar;           /* key index */
+    sti_vectors exemplar_key;
+    float *var;        /* variance of the keys, weighted mean over the channels */
+    int32_t *exemplar; /* key index */
     int64_t cap_var, cap_exemplar;
 } sti_level;
 
@@ -53,7 +54,12 @@ struct st_keys {
     int64_t n_int8; /* of these, how many are quantised: 0 until leaf 0 is complete, else all */
     int64_t n_leaf;
     bool scan; /* method auto has given up on stream here */
+    bool lean; /* no int8 copy: `key` of the heads stays empty */
     sti_key_head *head;
 };
+
+/* Key `key` of KV head h relative to the centre, in int8: v [dp]. */
+void sti_key_int8(const st_keys *s, const st_attn *a, int h, int64_t key, int8_t *v, float *scale,
+                  int32_t *sum);
 
 #endif

@@ -19,19 +19,25 @@ void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
     k->scale_i32_r16(t, w->dot_r, x->scale, idx, w->tile.q_scale, base, n, add);
 }
 
-/* Keys [key, ..) of a KV head */
-static sti_vectors keys_from(const sti_work *w, int kv, int64_t key)
+sti_vectors sti_fetch_keys(sti_work *w, int kv, int64_t first, const int32_t *idx, int64_t n)
 {
     const sti_vectors *all = &w->keys->head[kv].key;
-    return (sti_vectors){
-        .v = all->v + key * w->keys->dp, .scale = all->scale + key, .sum = all->sum + key};
+    sti_vectors *x = &w->fetched;
+    int dp = w->keys->dp;
+    if (!w->keys->lean && idx == NULL)
+        return (sti_vectors){
+            .v = all->v + first * dp, .scale = all->scale + first, .sum = all->sum + first};
+    for (int64_t i = 0; i < n; i++)
+        sti_key_int8(w->keys, w->a, kv, idx != NULL ? idx[i] : first + i, x->v + i * dp,
+                     &x->scale[i], &x->sum[i]);
+    return *x;
 }
 
 /* Scores of keys [key, key + n), capped, -inf where a lane does not see the key. */
 static void masked_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n)
 {
     const sti_row_tile *q = &w->tile;
-    sti_vectors x = keys_from(w, kv, key);
+    sti_vectors x = sti_fetch_keys(w, kv, key, NULL, n);
     sti_scores(w, t, q->q, q->base, &x, NULL, n, false);
     if (w->a->softcap > 0.0f)
         sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
@@ -88,7 +94,7 @@ static void block_mass(sti_work *w, float *mass, int kv, int64_t block, const fl
 {
     const sti_kernel_table *k = sti_kernels();
     int64_t key = block * w->p->bk, n = block_keys(w, block);
-    sti_vectors x = keys_from(w, kv, key);
+    sti_vectors x = sti_fetch_keys(w, kv, key, NULL, n);
     if (w->a->softcap > 0.0f) {
         masked_scores(w, w->t_r, kv, key, n);
         k->fexp_f32_r16(w->t_r, w->tile.top, n);

@@ -8,6 +8,10 @@
 
 #include "select/work.h"
 
+/* Keys idx[0..n) of a KV head (NULL: first, first + 1, ..), in this order, n at most what was
+ * reserved. Lives until the next call. */
+sti_vectors sti_fetch_keys(sti_work *w, int kv, int64_t first, const int32_t *idx, int64_t n);
+
 /* t[i][r] = score of vector idx[i] (NULL: i) of x for lane r, with the rows in `tile_q`. */
 void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
                 const sti_vectors *x, const int32_t *idx, int64_t n, bool add);

@@ -48,19 +48,16 @@ static void node_exp(sti_work *w, float *t, int64_t n)
 }
 
 /* Masses of nodes into t_r, as if each were one leaf. */
-static void node_masses(sti_work *w, const sti_level *level, const sti_vectors *key,
-                        enum descent by, const int32_t *node, int64_t n)
+static void node_masses(sti_work *w, const sti_level *level, enum descent by, const int32_t *node,
+                        int64_t n)
 {
     const sti_row_tile *q = &w->tile;
     if (by == BY_EXEMPLAR) {
-        int32_t *exemplar = w->gather;
-        for (int64_t i = 0; i < n; i++)
-            exemplar[i] = level->exemplar[node[i]];
         sti_scores(w, w->t_r, q->q, q->base, &level->mean, node, n, false);
         sti_kernels()->gauss_f32_r16(w->t_r, level->var, node, q->q2, q->q2_root, n,
                                      (float)log((double)w->p->bk));
         node_exp(w, w->t_r, n);
-        sti_scores(w, w->u_r, q->q, q->base, key, exemplar, n, false);
+        sti_scores(w, w->u_r, q->q, q->base, &level->exemplar_key, node, n, false);
         node_exp(w, w->u_r, n);
         for (int64_t i = 0; i < n * R16; i++)
             w->t_r[i] += w->u_r[i];
@@ -152,7 +149,7 @@ static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, 
     for (;; level--) {
         int64_t left, right, keep = level > 0 ? beam : n_proposed(w, u), n_keep, n_next = 0;
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
-        node_masses(w, &head->level[level], &head->key, by, full, n_full);
+        node_masses(w, &head->level[level], by, full, n_full);
         node_shares(w, known, n_full);
         n_keep = sti_top(w, w->score, n_full, keep, out);
         keep_pruned_mass(w, known, n_full, out, n_keep);

@@ -48,6 +48,9 @@ void sti_work_free(sti_work *w)
     if (w == NULL)
         return;
     free_arrays(w);
+    sti_free(w->fetched.v);
+    sti_free(w->fetched.scale);
+    sti_free(w->fetched.sum);
     sti_free(w->q_row);
     sti_free(w->tile.q);
     sti_free(w);
@@ -57,6 +60,13 @@ bool sti_work_reserve(sti_work *w, int64_t n)
 {
     size_t lanes = (size_t)n * R16 * sizeof(float), ints = (size_t)n * sizeof(int32_t);
     bool ok = true;
+    if (w->keys != NULL && w->keys->lean && w->fetched.cap_v < n) {
+        sti_vectors *x = &w->fetched;
+        if (!sti_grow((void **)&x->v, &x->cap_v, n, (size_t)w->keys->dp) ||
+            !sti_grow((void **)&x->scale, &x->cap_scale, n, sizeof *x->scale) ||
+            !sti_grow((void **)&x->sum, &x->cap_sum, n, sizeof *x->sum))
+            return false;
+    }
     if (n <= w->cap)
         return true;
     free_arrays(w);

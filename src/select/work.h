@@ -30,7 +30,8 @@ typedef struct sti_work {
     const st_select_params *p;
     const st_keys *keys; /* NULL for methods that need none */
     sti_row_tile tile;
-    float *q_row; /* [dp] */
+    float *q_row;        /* [dp] */
+    sti_vectors fetched; /* keys quantised for the moment: st_keys_set_lean */
     int64_t cap;
     int32_t *dot_r;
     float *t_r, *u_r;

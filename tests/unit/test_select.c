@@ -122,6 +122,44 @@ static void test_growth(st_pool *pool)
     problem_free(&p);
 }
 
+/* Without the int8 copy every method chooses the same, in less memory. */
+static void test_lean(st_pool *pool)
+{
+    problem p = problem_new(4, 2, 700, 2000, 48, 8);
+    const st_select_method methods[] = {ST_SELECT_STREAM, ST_SELECT_FLAT, ST_SELECT_SCAN,
+                                        ST_SELECT_HIP, ST_SELECT_AUTO};
+    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
+        st_select_params sp = st_select_params_default();
+        st_selection *sel[2];
+        st_keys *keys[2];
+        sp.method = methods[m];
+        sp.k = 9;
+        for (int lean = 0; lean < 2; lean++) {
+            CHECK_STATUS(st_keys_create(2, 48, sp.bk, &keys[lean], NULL), ST_OK);
+            if (lean)
+                CHECK(st_keys_set_lean(keys[lean]));
+            CHECK(st_keys_reserve(keys[lean], 2000));
+            CHECK_STATUS(st_keys_append(keys[lean], &p.a, pool, NULL), ST_OK);
+            CHECK(st_keys_match(keys[lean], &p.a, 50, 3));
+            CHECK_STATUS(st_select(&p.a, &sp, keys[lean], pool, &sel[lean], NULL), ST_OK);
+        }
+        CHECK(same(sel[0], sel[1]));
+        CHECK(!st_keys_set_lean(keys[0])); /* too late */
+        CHECK(st_keys_bytes(keys[1]) < st_keys_bytes(keys[0]) / 2);
+        for (int pass = 0; pass < 2; pass++) { /* somebody edits the cache, and back */
+            for (int i = 0; i < 800 * 48; i++)
+                p.k[i] = -p.k[i];
+            CHECK(pass == 1 || !st_keys_match(keys[0], &p.a, 50, 3));
+            CHECK(pass == 1 || !st_keys_match(keys[1], &p.a, 50, 3));
+        }
+        for (int lean = 0; lean < 2; lean++) {
+            st_selection_free(sel[lean]);
+            st_keys_free(keys[lean]);
+        }
+    }
+    problem_free(&p);
+}
+
 /* Rewinding and editing the cache. */
 static void test_edits(void)
 {
@@ -314,6 +352,7 @@ int main(void)
     test_methods(pool);
     test_full_budget();
     test_growth(pool);
+    test_lean(pool);
     test_edits();
     test_needle(pool);
     test_auto_falls_back(pool);
