@@ -48,6 +48,11 @@ ST_API st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int6
                                           st_pool *pool, const st_attend_out *out,
                                           st_selection **sel, st_error *err);
 
+/* Operations (two a multiply-add) per second that one thread makes with the instructions of the
+ * fixed-point kernels, operands in registers: the machine's limit for st_attend. Measured, about
+ * 0.1 s. */
+ST_API double st_attend_peak(void);
+
 /* Exact attention of n_row rows against what the sparse run did there.
  *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q
  *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                       (may be

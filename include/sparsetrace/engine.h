@@ -68,7 +68,8 @@ typedef struct st_model_info {
     char name[128], arch[64], weights[32]; /* weights as they run, e.g. "BF16" */
     char sha256[65];                       /* of the file that was named */
     int n_layer, n_head, n_kv_head, n_embd, n_vocab, n_ctx_train;
-    int n_swa; /* sliding window, 0: none */
+    int n_thread; /* that runs use */
+    int n_swa;    /* sliding window, 0: none */
     int64_t n_params, file_bytes;
     bool converted; /* runs from a converted copy in the cache */
     bool has_chat_template;

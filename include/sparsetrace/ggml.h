@@ -75,7 +75,8 @@ typedef struct st_ggml_stats {
     int64_t n_sparse, n_exact; /* layer calls of each kind */
     int64_t n_rebuilt;         /* summaries thrown away because the cache had changed under them */
     int64_t n_scanned;         /* sparse layer calls that method auto scanned */
-    int64_t keys_bytes;        /* memory of all summaries now */
+    double attend_flop; /* in attend_ns: 2 (d_k + d_v) a kept pair of a row and a visible key */
+    int64_t keys_bytes; /* memory of all summaries now */
 } st_ggml_stats;
 
 /* Everything since the last call, and back to zero. */

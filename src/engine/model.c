@@ -87,6 +87,7 @@ st_status st_model_open(const char *path, const st_model_params *p, st_model **m
     st_ggml_register();
     llama_backend_init();
     m->n_thread = p->n_thread > 0 ? p->n_thread : sti_n_processor();
+    m->info.n_thread = m->n_thread;
     status = load(m, path, p, err);
     if (status != ST_OK) {
         st_model_free(m);

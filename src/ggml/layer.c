@@ -177,6 +177,11 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
     return status;
 }
 
+static double attend_flop(const st_attn *a, int64_t pairs)
+{
+    return 2.0 * (double)(a->d_k + a->d_v) * (double)pairs;
+}
+
 /* ---- the two paths --------------------------------------------------------------------------- */
 
 static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_attend_out *out,
@@ -215,7 +220,11 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
         status = st_select(a, &s->p.select, l->keys, pool, &sel, err);
     lap(&since, &stats.select_ns);
     if (status == ST_OK) {
+        int64_t kept, visible;
+        st_selection_pairs(sel, a, &kept, &visible);
         stats.n_scanned = sel->scanned;
+        stats.attend_flop = attend_flop(a, kept);
+        since = sti_now_ns();
         if (s->sink.chunk != NULL) {
             status = sparse_with_record(l, a, out, sel, s, pool, &stats, err);
         } else {
@@ -247,6 +256,9 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     if (l->keys != NULL && causal && a->first_query == 0)
         st_keys_truncate(l->keys,
                          0); /* another text begins: nothing of the last one may steer it */
+    for (int64_t i = 0; i < a->n_q; i++)
+        stats.attend_flop +=
+            attend_flop(a, (int64_t)a->n_head * (sti_row_hi(a, i) - sti_row_lo(a, i)));
     if (s->sink.chunk == NULL || !causal || l->layer < 0) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);

@@ -61,6 +61,7 @@ void sti_stats_add(const st_ggml_stats *d)
     stats.n_exact += d->n_exact;
     stats.n_rebuilt += d->n_rebuilt;
     stats.n_scanned += d->n_scanned;
+    stats.attend_flop += d->attend_flop;
     pthread_mutex_unlock(&lock);
 }
 

@@ -229,3 +229,24 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
 
 FORMS(16)
 FORMS(32)
+
+int64_t stk_peak_i16_row__avx2(int64_t rounds, int32_t *sink)
+{
+    __m256i acc[8], b = _mm256_set1_epi16(3);
+    int32_t lane[8];
+    for (int i = 0; i < 8; i++)
+        acc[i] = _mm256_setzero_si256();
+    for (int64_t n = 0; n < rounds; n++)
+        for (int i = 0; i < 8; i++) {
+            __m256i x = _mm256_set1_epi16(1);
+            __asm__("" : "+x"(x)); /* not a constant: the product stays in the loop */
+            acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(x, b));
+        }
+    for (int i = 1; i < 8; i++)
+        acc[0] = _mm256_add_epi32(acc[0], acc[i]);
+    _mm256_storeu_si256((__m256i *)lane, acc[0]);
+    *sink = 0;
+    for (int i = 0; i < 8; i++)
+        *sink += lane[i];
+    return rounds * 8 * 16;
+}

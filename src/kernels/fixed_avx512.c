@@ -236,3 +236,26 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
 
 FORMS(16)
 FORMS(32)
+
+int64_t stk_peak_i16_row__avx512(int64_t rounds, int32_t *sink)
+{
+    __m512i x = _mm512_set1_epi16(1), b = _mm512_set1_epi16(3), a0 = _mm512_setzero_si512();
+    __m512i a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, a8 = a0, a9 = a0;
+    for (int64_t n = 0; n < rounds; n++) { /* one by one: in an array they would lie in memory */
+        dot2(&a0, x, b);
+        dot2(&a1, x, b);
+        dot2(&a2, x, b);
+        dot2(&a3, x, b);
+        dot2(&a4, x, b);
+        dot2(&a5, x, b);
+        dot2(&a6, x, b);
+        dot2(&a7, x, b);
+        dot2(&a8, x, b);
+        dot2(&a9, x, b);
+    }
+    a0 = _mm512_add_epi32(_mm512_add_epi32(a0, a1), _mm512_add_epi32(a2, a3));
+    a4 = _mm512_add_epi32(_mm512_add_epi32(a4, a5), _mm512_add_epi32(a6, a7));
+    a0 = _mm512_add_epi32(_mm512_add_epi32(a0, a4), _mm512_add_epi32(a8, a9));
+    *sink = _mm512_reduce_add_epi32(a0);
+    return rounds * 10 * 32;
+}

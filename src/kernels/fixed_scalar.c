@@ -115,3 +115,15 @@ static inline void ipv(float *restrict o, const int16_t *restrict p, const float
 
 FORMS(16)
 FORMS(32)
+
+int64_t stk_peak_i16_row__scalar(int64_t rounds, int32_t *sink)
+{
+    uint32_t acc[16] = {0};
+    for (int64_t i = 0; i < rounds; i++)
+        for (int r = 0; r < 16; r++)
+            acc[r] += (uint32_t)((int32_t)(int16_t)i * 3);
+    for (int r = 1; r < 16; r++)
+        acc[0] += acc[r];
+    *sink = (int32_t)acc[0];
+    return rounds * 16;
+}

@@ -58,6 +58,10 @@ typedef void stk_prob_fn(int16_t *p, float *max, float *sum, const float *s);
 typedef void stk_ipv_fn(float *o, const int16_t *p, const float *f, const int16_t *v,
                         const float *vscale, int64_t d);
 
+/* Multiply-adds of 16-bit integers as fast as the machine makes them, operands in registers: what
+ * iqk and ipv are measured against. Returns how many were made; *sink is the sum. */
+typedef int64_t stk_peak_fn(int64_t rounds, int32_t *sink);
+
 /* m[r] = max(m[r], t[j][r] for all j); NaN never wins. */
 typedef void stk_max_fn(float *m, const float *t, int64_t n);
 
@@ -131,6 +135,7 @@ typedef struct sti_kernel_table {
     stk_iqk_fn *iqk_i16_r16, *iqk_i16_r32;
     stk_prob_fn *prob_i16_r16, *prob_i16_r32;
     stk_ipv_fn *ipv_i16_r16, *ipv_i16_r32;
+    stk_peak_fn *peak_i16_row;
     stk_max_fn *max_f32_r16, *max_f32_r32;
     stk_expsum_fn *expsum_f32_r16, *expsum_f32_r32;
     stk_softcap_fn *softcap_f32_r16, *softcap_f32_r32;

@@ -477,6 +477,15 @@ static bool check_above(const sti_kernel_row *row, stk_above_fn *scalar)
     return ((stk_above_fn *)row->fn)(x, limit, n) == want && scalar(x, limit, n) == want;
 }
 
+static bool check_peak(const sti_kernel_row *row, stk_peak_fn *scalar)
+{
+    int32_t sink = 0;
+    int64_t n = ((stk_peak_fn *)row->fn)(10, &sink);
+    (void)scalar; /* how many products a round has is each one's own affair; that they are made is
+                     not */
+    return n > 0 && (row->isa == STI_CPU_SCALAR ? sink == 16 * 3 * 45 : sink == 3 * n);
+}
+
 static bool check_score(const sti_kernel_row *row, stk_score_fn *scalar)
 {
     int64_t n = below(30);
@@ -519,6 +528,7 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(idot)
     CASE(scale)
     CASE(score)
+    CASE(peak)
     printf("op %s has no check\n", row->op);
     return false;
 }

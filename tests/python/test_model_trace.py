@@ -328,3 +328,26 @@ def test_full_disk(needle):
                preexec_fn=no_growth)
     assert "full.trace" in done.stderr and "large" in done.stderr
     assert out.read_text() == "an older trace"
+
+
+def test_bench():
+    """The figures hang together: operations from the shapes, no faster than the machine."""
+    done = run("bench", "-m", SMOLLM2, "--most", "2048", "--seconds", "600", "--pruned", "0.9", "--json")
+    report = json.loads(done.stdout)
+    limit = report["peak_gflops_per_thread"] * report["threads"]
+    assert limit > 1 and [row["n_tok"] for row in report["lengths"]] == [1024, 2048]
+    for row in report["lengths"]:
+        n, exact, pruned = row["n_tok"], row["exact"], row["pruned_run"]
+        assert row["stock"]["seconds"] > 0 and row["pruned"] == pytest.approx(0.9, abs=0.15)
+        pairs = 30 * 9 * n * (n + 1) / 2
+        assert exact["attend_gflops"] * exact["attend"] * 1e9 == pytest.approx(4 * 64 * pairs, rel=1e-2)
+        kept = pruned["attend_gflops"] * pruned["attend"] * 1e9 / (4 * 64 * pairs)
+        assert kept == pytest.approx(1 - row["pruned"], abs=0.02)
+        assert exact["select"] == 0 and 0 < pruned["select"] < pruned["seconds"]
+        assert exact["attend_gflops"] < limit and pruned["attend_gflops"] < limit
+
+
+def test_bench_leaves_out_what_takes_too_long():
+    done = run("bench", "-m", SMOLLM2, "--most", "65536", "--seconds", "1", "--json")
+    lengths = json.loads(done.stdout)["lengths"]
+    assert 1 <= len(lengths) < 4 and lengths[-1]["stock"] is None
