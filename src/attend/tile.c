@@ -158,12 +158,19 @@ static void load_rows(sti_tile_work *w, const sti_tile *tile)
 /* -inf where a row does not see keys [key, key + n). */
 static void hide_keys(const sti_tile_work *w, float *s, int64_t key, int64_t n)
 {
+    int32_t first[STI_TILE_ROWS], last[STI_TILE_ROWS]; /* visible: first <= j < last */
     if (key >= w->all_lo && key + n <= w->all_hi)
         return;
-    for (int64_t j = 0; j < n; j++)
-        for (int r = 0; r < w->R; r++)
-            if (key + j < w->lo[r] || key + j >= w->hi[r])
-                s[j * w->R + r] = -INFINITY;
+    for (int r = 0; r < w->R; r++) {
+        first[r] = (int32_t)sti_clamp(w->lo[r] - key, 0, n);
+        last[r] = (int32_t)sti_clamp(w->hi[r] - key, 0, n);
+    }
+    for (int32_t j = 0; j < n; j++)
+        for (int r = 0; r < w->R; r++) {
+            float x = s[j * w->R + r];
+            x = j >= first[r] ? x : -INFINITY;
+            s[j * w->R + r] = j < last[r] ? x : -INFINITY;
+        }
 }
 
 static void add_bias(const sti_tile_work *w, const sti_tile *tile, float *s, int64_t key, int64_t n)
@@ -324,7 +331,7 @@ static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const 
                                                    p->k_scale + x->slot * STK_GROUP, p->dp);
     if (w->a->softcap > 0.0f)
         (w->R == 16 ? t->softcap_f32_r16 : t->softcap_f32_r32)(s, STK_GROUP, w->a->softcap);
-    for (int64_t j = 0; j < STK_GROUP; j++)
+    for (int64_t j = 0; n < STK_GROUP && j < STK_GROUP; j++)
         if (j < before || j >= before + n)
             for (int r = 0; r < w->R; r++)
                 s[j * w->R + r] = -INFINITY;

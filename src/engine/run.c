@@ -213,6 +213,7 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     st_status status;
     gp.enabled = gp.enabled && !r->stock;
     gp.lean = gp.lean || r->n_tok > LEAN_TOK;
+    gp.n_tok = r->n_tok;
     r->stop = false;
     status = st_ggml_configure(&gp, sink, err);
     st_ggml_take_error(NULL);

@@ -8,7 +8,6 @@
 #include "base/util.h"
 #include "ggml/layer.h"
 
-#define LONG_TOK 65536   /* from here on room for the summary is made at once */
 #define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
 
 sti_layer *sti_layers_get(sti_layers *all, int layer, const void *cache)
@@ -40,12 +39,12 @@ static void lap(int64_t *since, int64_t *ns)
     *since = now;
 }
 
-/* A long sequence of known length: no growing by half, which could leave a third unused. */
+/* Where the length is known: no growing by half, which copies and could leave a third unused. */
 static bool make_room(st_keys *keys, const sti_settings *s)
 {
     if (s->p.lean)
         st_keys_set_lean(keys);
-    return s->p.n_tok < LONG_TOK || st_keys_reserve(keys, s->p.n_tok);
+    return s->p.n_tok == 0 || st_keys_reserve(keys, s->p.n_tok);
 }
 
 /* Brings the summary up to date with the cache. */
