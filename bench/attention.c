@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * attend.c — attention alone on random operands, one thread by default: every cache type, dense
+ * attention.c — attention alone on random operands, one thread by default: every cache type, dense
  * shapes and a pruned one, beside the machine's limit (st_attend_peak). Operations: 2 (d_k + d_v) a
  * pair of a row and a key that it sees and that is kept.
  *
- *   bench_attend [THREADS [REPEATS]]
+ *   bench_attention [THREADS [REPEATS]]
  *
  * full: 512 rows that see all of 8,192 keys. causal: 4,096 rows of 4,096. pruned: the last 2,048
  * rows of 32,768, 61 blocks of 16 keys kept, 97 % pruned; half of the blocks are anywhere, half the
