@@ -124,12 +124,20 @@ static void cell(double x, const char *fmt, int width)
     printf("%*s", width, x > 0 ? text : "-");
 }
 
+/* Who multiplied the weights. */
+static const char *linear(const struct row *row, int n)
+{
+    return n > 0 && row[0].stats[PRUNED].n_linear > 0 ? st_ggml_linear() : "ggml";
+}
+
 static void print_table(const struct bench *b, const struct row *row, int n, int n_thread)
 {
     double limit = b->peak * n_thread * 1e-9;
     char buf[32];
-    printf("%s, %s weights, %d thread%s, %s kernels: at most %.0f GFLOP/s in attention\n\n",
-           b->info.name, b->info.weights, n_thread, n_thread > 1 ? "s" : "", st_cpu_name(), limit);
+    printf("%s, %s weights (products by %s), %d thread%s, %s kernels: at most %.0f GFLOP/s in "
+           "attention\n\n",
+           b->info.name, b->info.weights, linear(row, n), n_thread, n_thread > 1 ? "s" : "",
+           st_cpu_name(), limit);
     printf("          prefill, seconds          x stock        GFLOP/s of attention   select/\n");
     printf("  tokens   stock  exact pruned   exact pruned    exact     pruned  (k)     attend\n");
     for (int i = 0; i < n; i++) {
@@ -165,10 +173,11 @@ static void json_times(const char *name, double seconds, const st_ggml_stats *s)
     }
     printf("{\"seconds\":%.4f", seconds);
     if (s != NULL)
-        printf(
-            ",\"attend\":%.4f,\"select\":%.4f,\"keys\":%.4f,\"mask\":%.4f,\"attend_gflops\":%.2f",
-            (double)s->attend_ns * 1e-9, (double)s->select_ns * 1e-9, (double)s->keys_ns * 1e-9,
-            (double)s->mask_ns * 1e-9, gflops(s));
+        printf(",\"linear\":%.4f,\"attend\":%.4f,\"select\":%.4f,\"keys\":%.4f,\"mask\":%.4f,"
+               "\"attend_gflops\":%.2f",
+               (double)s->linear_ns * 1e-9, (double)s->attend_ns * 1e-9,
+               (double)s->select_ns * 1e-9, (double)s->keys_ns * 1e-9, (double)s->mask_ns * 1e-9,
+               gflops(s));
     printf("}");
 }
 
@@ -178,7 +187,8 @@ static void print_json(const struct bench *b, const struct row *row, int n, int 
     out_json_string(stdout, b->info.name, (int64_t)strlen(b->info.name));
     printf(",\"sha256\":\"%s\",\"weights\":\"%s\",\"cpu\":\"%s\",\"threads\":%d", b->info.sha256,
            b->info.weights, st_cpu_name(), n_thread);
-    printf(",\"peak_gflops_per_thread\":%.2f,\"lengths\":[", b->peak * 1e-9);
+    printf(",\"linear\":\"%s\",\"peak_gflops_per_thread\":%.2f,\"lengths\":[", linear(row, n),
+           b->peak * 1e-9);
     for (int i = 0; i < n; i++) {
         printf("%s{\"n_tok\":%lld,\"k\":%lld,\"pruned\":%.4f", i > 0 ? "," : "",
                (long long)row[i].n_tok, (long long)row[i].k, row[i].pruned);

@@ -296,8 +296,11 @@ static void print_report(const st_model *m, const st_trace_report *r, const char
     print_certificate(r);
     out_row("seconds", "%.1f in all, %d runs: dense %.1f, search %.1f, recorded %.1f",
             r->seconds_total, r->n_run, r->seconds_dense, r->seconds_search, r->seconds_final);
-    out_row("", "(recorded run: keys %.2f, select %.2f, attend %.2f, certify %.2f)",
-            r->seconds_keys, r->seconds_select, r->seconds_attend, r->seconds_certify);
+    if (r->seconds_linear > 0)
+        snprintf(d, sizeof d, ", matrix products %.2f (%s)", r->seconds_linear, st_ggml_linear());
+    out_row("", "(recorded run: keys %.2f, select %.2f, attend %.2f, certify %.2f%s)",
+            r->seconds_keys, r->seconds_select, r->seconds_attend, r->seconds_certify,
+            r->seconds_linear > 0 ? d : "");
     out_row("peak memory", "%s", out_bytes(c, r->peak_rss_bytes));
     if (out != NULL)
         out_row("trace", "%s, %s", out, out_bytes(c, r->trace_bytes));

@@ -7,7 +7,9 @@
 #   <printed>/lib       libllama.a libggml.a libggml-cpu.a libggml-base.a
 #   <printed>/yyjson    yyjson.c yyjson.h
 #
-# deps.sh json prints a directory with yyjson only (the sanitizer build needs no llama.cpp).
+# deps.sh json prints a directory with yyjson only (the sanitizer build needs no llama.cpp). deps.sh onednn
+# prints one with include/oneapi/dnnl and lib/libdnnl.so.3, or nothing: on a processor that does not multiply
+# BF16 it would be no faster than ggml, and where it cannot be had, ggml multiplies.
 #
 # llama.cpp comes from SPARSETRACE_LLAMA_PREFIX (an installation that also has ggml-backend-impl.h), else
 # from the source tree SPARSETRACE_LLAMA_SRC, else from the pinned package. The cache key holds the package's
@@ -84,6 +86,31 @@ link_prefix() { # installation, prefix: the user's directory stays as it is
     ln -sfnT "$1/lib" "$2/lib"
     put_json "$2"
 }
+
+build_onednn() { # prefix
+    [ -d "$1" ] && return 0
+    make_cache deps
+    local dir name
+    dir=$(mktemp -d "$cache/deps/.onednn-XXXXXX")
+    mkdir -p "$dir/lib"
+    for name in onednn-cpu-gomp onednn-devel-cpu-gomp; do
+        "$python" -m zipfile -e "$(fetch $name)" "$dir/$name" || die "cannot unpack $name"
+    done
+    mv "$dir"/onednn-devel-cpu-gomp/*.data/data/include "$dir/include" &&
+        mv "$dir"/onednn-cpu-gomp/*.data/data/lib/libdnnl.so.3 "$dir/lib/" ||
+        die "the packages of oneDNN do not have what is looked for"
+    rm -rf "$dir"/onednn-*
+    mv -T "$dir" "$1"
+}
+
+if [ "${1:-}" = onednn ]; then
+    grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null || exit 0
+    prefix=$cache/deps/onednn-$(lock_line onednn-cpu-gomp | cut -d' ' -f2)
+    (with_lock onednn build_onednn "$prefix") ||
+        { say "without oneDNN: matrix products go through ggml, at two thirds of the speed"; exit 0; }
+    printf '%s\n' "$prefix"
+    exit
+fi
 
 json_archive=$(fetch yyjson)
 if [ "${1:-}" = json ]; then

@@ -212,7 +212,8 @@ typedef struct st_trace_report {
     bool part_left;     /* a failed call left path.part, which st_trace_salvage reads */
     int n_run;          /* passes, the dense one and the search included */
     double seconds_total, seconds_dense, seconds_search, seconds_final;
-    double seconds_select, seconds_attend, seconds_certify, seconds_keys; /* of the final pass */
+    /* of the final pass; linear: products that st_ggml_linear() names, 0: all are ggml's */
+    double seconds_select, seconds_attend, seconds_certify, seconds_keys, seconds_linear;
 } st_trace_report;
 
 /* Finds the budget, runs, compares, certifies, and writes the trace to `path` (NULL: nowhere). On

@@ -3,8 +3,9 @@
  * sparsetrace/ggml.h — our attention as a ggml backend, so that libllama runs any model through it.
  *
  * The backend is a device of type ACCEL that shares the CPU's buffers and takes
- * GGML_OP_FLASH_ATTN_EXT and nothing else: every architecture libllama knows sends its attention
- * here, layer by layer, while matrix products, norms, RoPE and the KV cache stay ggml's. Flash
+ * GGML_OP_FLASH_ATTN_EXT: every architecture libllama knows sends its attention here, layer by
+ * layer. Where oneDNN is found and the processor multiplies BF16, it takes the products with BF16
+ * weights (GGML_OP_MUL_MAT) too. Everything else, norms, RoPE and the KV cache, stays ggml's. Flash
  * attention must be *enabled* in the context (not "auto": libllama's auto check compares devices
  * and would turn it off).
  *
@@ -37,6 +38,7 @@ extern "C" {
 
 typedef struct st_ggml_params {
     bool enabled; /* true. false: decline every operation, so that ggml's kernel runs      */
+    bool linear;  /* true. false: leave matrix products to ggml, whatever st_ggml_linear() says */
     bool exact;   /* false. true: exact attention everywhere, nothing goes to the sink    */
     st_select_params select; /* st_select_params_default() */
     int64_t exact_below;     /* 0: rows that see at most this many keys are exact (a model with
@@ -67,12 +69,17 @@ ST_API st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink,
  * links ggml (the plug-in is registered by ggml itself). */
 ST_API void st_ggml_register(void);
 
+/* The library that multiplies BF16 weights for micro-batches of 32 rows and more, e.g.
+ * "oneDNN 3.2", or NULL: there is none, ggml does. */
+ST_API const char *st_ggml_linear(void);
+
 /* The registry entry, a `ggml_backend_reg_t`. */
 ST_API void *st_ggml_reg(void);
 
 typedef struct st_ggml_stats {
-    int64_t mask_ns, keys_ns, select_ns, attend_ns, certify_ns, sink_ns;
+    int64_t mask_ns, keys_ns, select_ns, attend_ns, certify_ns, sink_ns, linear_ns;
     int64_t n_sparse, n_exact; /* layer calls of each kind */
+    int64_t n_linear;          /* matrix products that went through st_ggml_linear() */
     int64_t n_rebuilt;         /* summaries thrown away because the cache had changed under them */
     int64_t n_scanned;         /* sparse layer calls that method auto scanned */
     double attend_flop; /* in attend_ns: 2 (d_k + d_v) a kept pair of a row and a visible key */

@@ -110,7 +110,7 @@ void sti_pool_run(st_pool *pool, int64_t n_task, sti_task_fn fn, void *ctx);
 /* Memory that the pool keeps from call to call, one piece of each kind at a time: large arrays need
  * not be mapped anew each time. Not zeroed; NULL: out of memory. Without a pool it is the caller's
  * own until it is given back. */
-enum { STI_SCRATCH_MAP, STI_SCRATCH_PACK, STI_SCRATCH_KINDS };
+enum { STI_SCRATCH_MAP, STI_SCRATCH_PACK, STI_SCRATCH_LINEAR, STI_SCRATCH_KINDS };
 void *sti_pool_take(st_pool *pool, int kind, size_t bytes);
 void sti_pool_give(st_pool *pool, void *p); /* NULL is fine */
 

@@ -99,6 +99,7 @@ static void add_seconds(Doc *d, Val *root, const st_trace_report *r)
     yyjson_mut_obj_add_real(d, o, "dense", r->seconds_dense);
     yyjson_mut_obj_add_real(d, o, "search", r->seconds_search);
     yyjson_mut_obj_add_real(d, o, "final", r->seconds_final);
+    yyjson_mut_obj_add_real(d, o, "linear", r->seconds_linear);
     yyjson_mut_obj_add_real(d, o, "keys", r->seconds_keys);
     yyjson_mut_obj_add_real(d, o, "select", r->seconds_select);
     yyjson_mut_obj_add_real(d, o, "attend", r->seconds_attend);

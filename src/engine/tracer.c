@@ -143,6 +143,7 @@ static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pa
     r->seconds_select = (double)pass->stats.select_ns * 1e-9;
     r->seconds_attend = (double)pass->stats.attend_ns * 1e-9;
     r->seconds_certify = (double)pass->stats.certify_ns * 1e-9;
+    r->seconds_linear = (double)pass->stats.linear_ns * 1e-9;
     r->seconds_keys = (double)pass->stats.keys_ns * 1e-9;
     r->recall_last = sti_tally_last_recall(tally);
     sti_tally_pairs(tally, &r->kept_pairs, &r->causal_pairs, &r->n_exact_layer);

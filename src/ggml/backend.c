@@ -12,6 +12,7 @@
 #include "ggml/attn_op.h"
 #include "ggml/graph.h"
 #include "ggml/host.h"
+#include "ggml/linear.h"
 
 /* ---- backend: one per llama_context ---------------------------------------------------------- */
 
@@ -33,7 +34,8 @@ static enum ggml_status backend_compute(ggml_backend_t backend, struct ggml_cgra
     st_error err = {.status = ST_OK};
     for (int i = 0; i < sti_host_graph_size(graph); i++) {
         struct ggml_tensor *node = sti_host_graph_node(graph, i);
-        if (node->op != GGML_OP_FLASH_ATTN_EXT || (node->flags & GGML_TENSOR_FLAG_COMPUTE) == 0)
+        if ((node->op != GGML_OP_FLASH_ATTN_EXT && node->op != GGML_OP_MUL_MAT) ||
+            (node->flags & GGML_TENSOR_FLAG_COMPUTE) == 0)
             continue;
         if (sti_graph_node(backend->context, node, &s, &err) != ST_OK) {
             sti_note_error(&err);
@@ -119,6 +121,7 @@ static ggml_backend_buffer_type_t device_buffer_type(ggml_backend_dev_t dev)
 
 static bool device_supports_op(ggml_backend_dev_t dev, const struct ggml_tensor *op)
 {
+    st_ggml_params p = sti_settings_get().p;
     (void)dev;
     switch (op->op) {
     case GGML_OP_NONE:
@@ -126,7 +129,8 @@ static bool device_supports_op(ggml_backend_dev_t dev, const struct ggml_tensor 
     case GGML_OP_VIEW:
     case GGML_OP_PERMUTE:
     case GGML_OP_TRANSPOSE: return true;
-    case GGML_OP_FLASH_ATTN_EXT: return sti_settings_get().p.enabled && sti_op_supported(op);
+    case GGML_OP_FLASH_ATTN_EXT: return p.enabled && sti_op_supported(op);
+    case GGML_OP_MUL_MAT: return p.enabled && p.linear && sti_linear_supported(op);
     default: return false;
     }
 }
@@ -179,6 +183,7 @@ static void *reg_proc_address(ggml_backend_reg_t reg, const char *name)
         {"ggml_backend_set_n_threads", (void (*)(void))backend_set_n_threads},
         {"st_ggml_params_default", (void (*)(void))st_ggml_params_default},
         {"st_ggml_configure", (void (*)(void))st_ggml_configure},
+        {"st_ggml_linear", (void (*)(void))st_ggml_linear},
         {"st_ggml_take_stats", (void (*)(void))st_ggml_take_stats},
         {"st_ggml_take_error", (void (*)(void))st_ggml_take_error},
     };

@@ -28,6 +28,7 @@ void sti_graph_free(sti_graph *g)
         return;
     sti_layers_free(&g->layers);
     sti_mask_cache_free(&g->masks);
+    sti_linear_free(g->linear);
     st_pool_free(g->pool);
     sti_free(g);
 }
@@ -183,9 +184,22 @@ static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream
     return status;
 }
 
+static st_status run_product(sti_graph *g, const struct ggml_tensor *op, st_error *err)
+{
+    st_ggml_stats stats = {.n_linear = 1};
+    int64_t since = sti_now_ns();
+    st_status status = sti_linear_node(&g->linear, op, g->pool, err);
+    stats.linear_ns = sti_now_ns() - since;
+    sti_stats_add(&stats);
+    return status;
+}
+
 st_status sti_graph_node(sti_graph *g, struct ggml_tensor *op, const sti_settings *s, st_error *err)
 {
-    int layer = node_layer(g, op);
+    int layer;
+    if (op->op == GGML_OP_MUL_MAT)
+        return run_product(g, op, err);
+    layer = node_layer(g, op);
     for (int64_t stream = 0; stream < op->src[0]->ne[3]; stream++)
         STI_TRY(run_stream(g, op, stream, layer, s, err));
     return ST_OK;

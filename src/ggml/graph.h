@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * graph.h — a context's attention nodes, one after the other: splits each into rows that go the
- * sparse and rows that go the exact way.
+ * graph.h — a context's nodes, one after the other: splits attention into rows that go the sparse
+ * and rows that go the exact way; matrix products go to linear.h.
  */
 #ifndef STI_GRAPH_H
 #define STI_GRAPH_H
 
 #include "ggml/layer.h"
+#include "ggml/linear.h"
 #include "ggml/mask.h"
 
 typedef struct sti_graph {
@@ -14,6 +15,7 @@ typedef struct sti_graph {
     int n_thread;
     sti_layers layers;
     sti_mask_cache masks;
+    sti_linear *linear;
     int first_layer, last_layer; /* of the graph run at hand, -1: none */
 } sti_graph;
 
@@ -21,7 +23,7 @@ sti_graph *sti_graph_new(void);
 void sti_graph_free(sti_graph *g);
 st_status sti_graph_set_threads(sti_graph *g, int n_thread, st_error *err);
 
-/* Computes one GGML_OP_FLASH_ATTN_EXT node. */
+/* Computes one node, GGML_OP_FLASH_ATTN_EXT or GGML_OP_MUL_MAT. */
 st_status sti_graph_node(sti_graph *g, struct ggml_tensor *op, const sti_settings *s,
                          st_error *err);
 

@@ -100,6 +100,8 @@ static bool set_option(st_ggml_params *p, const char *name, const char *value)
         p->exact_below = number;
     else if (strcmp(name, "exact") == 0)
         p->exact = number != 0;
+    else if (strcmp(name, "linear") == 0)
+        p->linear = number != 0;
     else
         return false;
     return whole;
@@ -124,7 +126,7 @@ static bool settings_from_environment(void)
         if (!ok)
             fprintf(stderr,
                     "sparsetrace: SPARSETRACE: cannot use \"%s\" (k, mass, select, block-q, "
-                    "block-k, exact-below, exact)\n",
+                    "block-k, exact-below, exact, linear)\n",
                     word);
     }
     free(copy);

@@ -17,7 +17,8 @@ static st_error last_error;
 
 st_ggml_params st_ggml_params_default(void)
 {
-    return (st_ggml_params){.enabled = true, .select = st_select_params_default(), .cert_rows = 32};
+    return (st_ggml_params){
+        .enabled = true, .linear = true, .select = st_select_params_default(), .cert_rows = 32};
 }
 
 st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink, st_error *err)
@@ -57,8 +58,10 @@ void sti_stats_add(const st_ggml_stats *d)
     stats.attend_ns += d->attend_ns;
     stats.certify_ns += d->certify_ns;
     stats.sink_ns += d->sink_ns;
+    stats.linear_ns += d->linear_ns;
     stats.n_sparse += d->n_sparse;
     stats.n_exact += d->n_exact;
+    stats.n_linear += d->n_linear;
     stats.n_rebuilt += d->n_rebuilt;
     stats.n_scanned += d->n_scanned;
     stats.attend_flop += d->attend_flop;
