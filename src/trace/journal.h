@@ -11,7 +11,7 @@
 #define STI_JOURNAL_H
 
 #include "sparsetrace/trace.h"
-#include "trace/files.h"
+#include "base/files.h"
 
 #define STI_N_TOK_MAX INT32_MAX
 #define STI_BLOCK_MAX 65536

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "trace/checksum.h"
+#include "base/checksum.h"
 #include "trace/journal.h"
 #include "trace/journal_layout.h"
 #include "trace/tensors_int.h"

@@ -4,37 +4,12 @@
  * what a full disk cut short is taken back at once, what a crash cut short is found by its
  * checksum.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/file.h>
-#include <sys/stat.h>
+#include <stddef.h>
 #include <unistd.h>
 
-#include "trace/checksum.h"
+#include "base/checksum.h"
 #include "trace/journal.h"
 #include "trace/journal_layout.h"
-
-/* Opens `path` for this writer alone and empties it. */
-static st_status open_alone(const char *path, int *fd, st_error *err)
-{
-    struct stat st;
-    st_status status = ST_OK;
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
-    if (*fd < 0)
-        return sti_fail_io(err, "create", path);
-    if (fstat(*fd, &st) != 0)
-        status = sti_fail_io(err, "create", path);
-    else if (!S_ISREG(st.st_mode))
-        status = sti_fail(err, ST_ERR_IO, -1, "cannot write %s: it is not a regular file", path);
-    else if (flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) /* else: no locks here */
-        status = sti_fail(err, ST_ERR_IO, -1, "cannot write %s: another process is using it", path);
-    else if (ftruncate(*fd, 0) != 0)
-        status = sti_fail_io(err, "empty", path);
-    if (status != ST_OK)
-        close(*fd);
-    return status;
-}
 
 st_status sti_journal_create(sti_journal_out *out, const char *path, st_error *err)
 {
@@ -45,7 +20,7 @@ st_status sti_journal_create(sti_journal_out *out, const char *path, st_error *e
     out->bytes = sizeof head;
     if (out->path == NULL)
         return sti_fail_mem(err, strlen(path));
-    status = open_alone(path, &out->fd, err);
+    status = sti_open_alone(path, true, &out->fd, err);
     if (status != ST_OK) {
         sti_free(out->path);
         return status;

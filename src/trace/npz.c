@@ -8,8 +8,8 @@
  */
 #include <stdio.h>
 
-#include "trace/checksum.h"
-#include "trace/files.h"
+#include "base/checksum.h"
+#include "base/files.h"
 #include "trace/trace_int.h"
 
 #define N_MEMBER 8

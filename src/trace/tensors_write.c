@@ -6,7 +6,7 @@
 
 #include <yyjson.h>
 
-#include "trace/files.h"
+#include "base/files.h"
 #include "trace/tensors_int.h"
 
 /* ---- checks ---------------------------------------------------------------------------------- */

@@ -6,11 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trace/files.h"
+#include "base/files.h"
 
 #define BUFFER_BYTES ((size_t)256 * 1024)
 
@@ -39,6 +40,27 @@ st_status sti_check_target(const char *path, st_error *err)
     return sti_fail_io(err, "write", path);
 }
 
+st_status sti_open_alone(const char *path, bool make, int *fd, st_error *err)
+{
+    const char *what = make ? "create" : "open";
+    struct stat st;
+    st_status status = ST_OK;
+    *fd = open(path, O_RDWR | (make ? O_CREAT : 0) | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (*fd < 0)
+        return sti_fail_io(err, what, path);
+    if (fstat(*fd, &st) != 0)
+        status = sti_fail_io(err, what, path);
+    else if (!S_ISREG(st.st_mode))
+        status = sti_fail(err, ST_ERR_IO, -1, "cannot write %s: it is not a regular file", path);
+    else if (flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) /* else: no locks here */
+        status = sti_fail(err, ST_ERR_IO, -1, "cannot write %s: another process is using it", path);
+    else if (make && ftruncate(*fd, 0) != 0)
+        status = sti_fail_io(err, "empty", path);
+    if (status != ST_OK)
+        close(*fd);
+    return status;
+}
+
 bool sti_write_all(int fd, const void *data, size_t bytes)
 {
     const char *p = data;
@@ -54,9 +76,29 @@ bool sti_write_all(int fd, const void *data, size_t bytes)
     return true;
 }
 
+void sti_sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = sti_path_with(path, "");
+    int fd;
+    if (dir == NULL)
+        return;
+    if (slash == NULL)
+        strcpy(dir, ".");
+    else
+        dir[slash == path ? 1 : slash - path] = '\0';
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    sti_free(dir);
+}
+
 /* ---- mapping --------------------------------------------------------------------------------- */
 
-st_status sti_map_fd(int fd, const char *path, sti_mapping *map, st_error *err)
+/* bytes -1: all of them */
+static st_status map_some(int fd, const char *path, int64_t bytes, sti_mapping *map, st_error *err)
 {
     struct stat st;
     void *p;
@@ -69,14 +111,29 @@ st_status sti_map_fd(int fd, const char *path, sti_mapping *map, st_error *err)
     }
     if (!S_ISREG(st.st_mode))
         return sti_fail(err, ST_ERR_IO, -1, "cannot read %s: it is not a regular file", path);
-    if (st.st_size == 0)
+    if (bytes > st.st_size)
+        return sti_fail(err, ST_ERR_FORMAT, st.st_size, "%s ends at byte %lld, it had %lld", path,
+                        (long long)st.st_size, (long long)bytes);
+    if (bytes < 0)
+        bytes = st.st_size;
+    if (bytes == 0)
         return ST_OK;
-    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    p = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
         return sti_fail_io(err, "map", path);
     map->data = p;
-    map->bytes = st.st_size;
+    map->bytes = bytes;
     return ST_OK;
+}
+
+st_status sti_map_fd(int fd, const char *path, sti_mapping *map, st_error *err)
+{
+    return map_some(fd, path, -1, map, err);
+}
+
+st_status sti_map_start(int fd, const char *path, int64_t bytes, sti_mapping *map, st_error *err)
+{
+    return map_some(fd, path, bytes, map, err);
 }
 
 st_status sti_map_path(const char *path, sti_mapping *map, st_error *err)
@@ -197,26 +254,6 @@ st_status sti_outfile_patch(sti_outfile *out, int64_t at, const void *data, size
     return ST_OK;
 }
 
-/* Makes the rename itself durable. Not all file systems can; the file is whole in any case. */
-static void sync_directory(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *dir = sti_path_with(path, "");
-    int fd;
-    if (dir == NULL)
-        return;
-    if (slash == NULL)
-        strcpy(dir, ".");
-    else
-        dir[slash == path ? 1 : slash - path] = '\0';
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
-    sti_free(dir);
-}
-
 st_status sti_outfile_commit(sti_outfile *out, st_error *err)
 {
     st_status status = flush_buffer(out, err);
@@ -225,7 +262,7 @@ st_status sti_outfile_commit(sti_outfile *out, st_error *err)
     if (status == ST_OK && rename(out->tmp, out->path) != 0)
         status = sti_fail_io(err, "rename to", out->path);
     if (status == ST_OK)
-        sync_directory(out->path);
+        sti_sync_directory(out->path); /* the file is whole in any case */
     else
         (void)unlink(out->tmp);
     free_outfile(out);

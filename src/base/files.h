@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * files.h — what the trace room asks of the file system: mapping a file for reading, and replacing
- * a file as a whole or not at all.
+ * files.h — what the rooms ask of the file system: writing a file alone, mapping one for reading,
+ * and replacing one as a whole or not at all.
  */
 #ifndef STI_FILES_H
 #define STI_FILES_H
@@ -19,8 +19,15 @@ char *sti_path_with(const char *path, const char *suffix);
  * to rename a file onto `path` asks first: renaming onto /dev/null would replace the device. */
 st_status sti_check_target(const char *path, st_error *err);
 
+/* Opens a regular file to read and write, locked against other writers. make: it is created, or
+ * emptied; else it must be there. Errors: ST_ERR_IO. */
+st_status sti_open_alone(const char *path, bool make, int *fd, st_error *err);
+
 /* write(2) until all is written. False: errno says why. */
 bool sti_write_all(int fd, const void *data, size_t bytes);
+
+/* Makes a rename or a removal in the directory of `path` durable, where the file system can. */
+void sti_sync_directory(const char *path);
 
 /* ---- a file mapped for reading --------------------------------------------------------------- */
 
@@ -34,6 +41,8 @@ typedef struct sti_mapping {
 st_status sti_map_path(const char *path, sti_mapping *map, st_error *err);
 /* Maps what `fd` holds now; `path` is for messages, the descriptor stays the caller's. */
 st_status sti_map_fd(int fd, const char *path, sti_mapping *map, st_error *err);
+/* The same for its first `bytes` bytes alone. ST_ERR_FORMAT: it has fewer. */
+st_status sti_map_start(int fd, const char *path, int64_t bytes, sti_mapping *map, st_error *err);
 void sti_unmap(sti_mapping *map);
 /* Gives the memory of the pages read so far back; they are read again when they are looked at
  * again. */

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "trace/checksum.h"
+#include "base/checksum.h"
 
 static uint32_t tables[8][256];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
