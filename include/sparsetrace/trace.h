@@ -138,6 +138,23 @@ ST_API st_status st_trace_writer_finish(st_trace_writer *w, int64_t *bytes, st_e
  * goes. */
 ST_API void st_trace_writer_free(st_trace_writer *w, bool keep_part);
 
+/* A place in the .part that a later writer can go on from. */
+typedef struct st_trace_mark {
+    int64_t bytes;  /* of the .part so far */
+    uint64_t check; /* of what it holds */
+} st_trace_mark;
+
+/* Brings the .part to the disk and marks the place. Errors: ST_ERR_IO, ST_ERR_ARG (finished). */
+ST_API st_status st_trace_writer_mark(st_trace_writer *w, st_trace_mark *mark, st_error *err);
+
+/* Goes on in the `path.part` that an interrupted writer left (kept or not freed at all): what came
+ * after the mark is forgotten. n_tok, bq, bk, opt: as for the writer that made the mark. Errors:
+ * ST_ERR_ARG (other options), ST_ERR_IO (no such file; in use), ST_ERR_FORMAT with the byte (it
+ * is damaged, too short, or of another run), ST_ERR_MEM. On failure the .part stays as it was. */
+ST_API st_status st_trace_writer_resume(const char *path, int64_t n_tok, int bq, int bk,
+                                        const st_trace_options *opt, const st_trace_mark *mark,
+                                        st_trace_writer **w, st_error *err);
+
 /* Makes a trace of what an interrupted run left in a .part: all rows before the first incomplete
  * micro-batch. A micro-batch counts as complete once a later one has begun, or the run had ended.
  * `n_tok` (may be NULL) gives the rows saved. The .part stays. Errors: ST_ERR_FORMAT if not even

@@ -82,6 +82,7 @@ typedef struct sti_journal_out {
     char *path;
     int fd; /* locked for this writer alone */
     int64_t bytes;
+    uint32_t check; /* of all records so far: the checksum of their checksums */
 } sti_journal_out;
 
 typedef struct sti_bytes {
@@ -97,7 +98,14 @@ st_status sti_journal_append(sti_journal_out *out, sti_record_kind kind, const s
                              int n_piece, st_error *err);
 /* Notes in the head that nothing more will come: needs no room on the disk. */
 st_status sti_journal_seal(sti_journal_out *out, st_error *err);
+/* Everything appended is on the disk. */
+st_status sti_journal_sync(sti_journal_out *out, st_error *err);
 void sti_journal_close(sti_journal_out *out, bool remove);
+/* Opens a journal that was left, to append at out->bytes once sti_journal_cut_to was called; until
+ * then the file stays as it is. On failure there is nothing to close. */
+st_status sti_journal_reopen(sti_journal_out *out, const char *path, st_error *err);
+/* Forgets what the file holds beyond `bytes`, and that it was sealed. */
+st_status sti_journal_cut_to(sti_journal_out *out, int64_t bytes, uint32_t check, st_error *err);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -113,6 +121,7 @@ typedef struct sti_journal_layer {
 typedef struct sti_journal {
     sti_mapping map;
     int64_t valid_bytes; /* up to the first torn record */
+    uint32_t check;      /* of the records up to there, as in sti_journal_out */
     bool sealed;         /* the run had ended, and all of it is here */
     sti_begin begin;
     int64_t n_layer;

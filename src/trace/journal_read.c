@@ -298,8 +298,10 @@ static st_status check_records(sti_journal *j, struct seen_layers *seen, st_erro
             if (good)
                 STI_TRY(put_document(j, key, json, &cap, err));
         }
-        if (good)
+        if (good) {
             j->valid_bytes += (int64_t)sizeof r + bytes;
+            j->check = sti_crc32(j->check, &r.crc, sizeof r.crc);
+        }
         if (j->valid_bytes - forgotten > FORGET_BYTES) {
             sti_map_forget(&j->map);
             forgotten = j->valid_bytes;
@@ -355,6 +357,7 @@ static st_status read_begin(sti_journal *j, struct journal_head *head, st_error 
         return sti_fail_at(err, ST_ERR_FORMAT, sizeof *head + sizeof r,
                            "the journal's first record makes no sense");
     j->valid_bytes = (int64_t)(sizeof *head + sizeof r + sizeof j->begin);
+    j->check = sti_crc32(0, &r.crc, sizeof r.crc);
     return ST_OK;
 }
 

@@ -18,6 +18,7 @@ st_status sti_journal_create(sti_journal_out *out, const char *path, st_error *e
     memcpy(head.magic, JOURNAL_MAGIC, sizeof head.magic);
     out->path = sti_path_with(path, "");
     out->bytes = sizeof head;
+    out->check = 0;
     if (out->path == NULL)
         return sti_fail_mem(err, strlen(path));
     status = sti_open_alone(path, true, &out->fd, err);
@@ -58,6 +59,7 @@ st_status sti_journal_append(sti_journal_out *out, sti_record_kind kind, const s
         ok = sti_write_all(out->fd, piece[i].data, piece[i].bytes);
     if (ok && sti_write_all(out->fd, pad.data, pad.bytes)) {
         out->bytes += (int64_t)(sizeof r + r.bytes);
+        out->check = sti_crc32(out->check, &r.crc, sizeof r.crc);
         return ST_OK;
     }
     sti_fail_io(err, "write", out->path);
@@ -72,6 +74,34 @@ st_status sti_journal_seal(sti_journal_out *out, st_error *err)
     uint64_t bytes = (uint64_t)out->bytes;
     if (pwrite(out->fd, &bytes, 8, offsetof(struct journal_head, sealed_bytes)) != 8)
         return sti_fail_io(err, "write", out->path);
+    return ST_OK;
+}
+
+st_status sti_journal_sync(sti_journal_out *out, st_error *err)
+{
+    return fsync(out->fd) == 0 ? ST_OK : sti_fail_io(err, "sync", out->path);
+}
+
+st_status sti_journal_reopen(sti_journal_out *out, const char *path, st_error *err)
+{
+    st_status status;
+    *out = (sti_journal_out){.path = sti_path_with(path, "")};
+    if (out->path == NULL)
+        return sti_fail_mem(err, strlen(path));
+    status = sti_open_alone(path, false, &out->fd, err);
+    if (status != ST_OK)
+        sti_free(out->path);
+    return status;
+}
+
+st_status sti_journal_cut_to(sti_journal_out *out, int64_t bytes, uint32_t check, st_error *err)
+{
+    static const uint64_t not_sealed;
+    if (ftruncate(out->fd, bytes) != 0 || lseek(out->fd, bytes, SEEK_SET) != bytes ||
+        pwrite(out->fd, &not_sealed, 8, offsetof(struct journal_head, sealed_bytes)) != 8)
+        return sti_fail_io(err, "cut", out->path);
+    out->bytes = bytes;
+    out->check = check;
     return ST_OK;
 }
 

@@ -6,32 +6,8 @@
 #include <float.h>
 #include <unistd.h>
 
-#include "trace/journal.h"
 #include "trace/tensors_int.h"
-
-/* What is known of a layer so far; n_head 0: no chunk yet. */
-struct layer_state {
-    int64_t row_end, n_head;
-};
-
-struct st_trace_writer {
-    char *path;
-    sti_journal_out out;
-    sti_begin begin;
-    int32_t *layer, *head; /* recorded ones; NULL: all */
-    int64_t n_layer, n_head;
-    struct layer_state *state; /* [n_state] by layer number */
-    int64_t n_state;
-    int64_t pairs; /* visible ones of all chunks */
-    bool has_tokens, finished;
-    /* the chunk being encoded, reused from one to the next */
-    sti_chunk_head h;
-    int32_t *enc_head, *enc_indices;
-    int64_t *enc_indptr;
-    uint16_t *enc_mass;
-    float *enc_lse, *enc_recall, *enc_err;
-    int64_t cap_head, cap_indices, cap_indptr, cap_mass, cap_lse, cap_recall, cap_err;
-};
+#include "trace/writer.h"
 
 #define GROW(w, field, need)                                                                       \
     do {                                                                                           \
@@ -88,9 +64,10 @@ static bool copy_list(int32_t **out, const int32_t *list, int64_t n)
     return true;
 }
 
-static void free_memory(st_trace_writer *w)
+void sti_writer_free_memory(st_trace_writer *w)
 {
     sti_free(w->path);
+    sti_free(w->part);
     sti_free(w->layer);
     sti_free(w->head);
     sti_free(w->state);
@@ -104,30 +81,11 @@ static void free_memory(st_trace_writer *w)
     sti_free(w);
 }
 
-static st_status start_journal(st_trace_writer *w, st_error *err)
-{
-    sti_bytes payload = {&w->begin, sizeof w->begin};
-    char *part = sti_path_with(w->path, ".part");
-    st_status status;
-    if (part == NULL)
-        return sti_fail_mem(err, strlen(w->path));
-    status = sti_journal_create(&w->out, part, err);
-    sti_free(part);
-    STI_TRY(status);
-    status = sti_journal_append(&w->out, STI_RECORD_BEGIN, &payload, 1, err);
-    if (status != ST_OK)
-        sti_journal_close(&w->out, true);
-    return status;
-}
-
-st_status st_trace_writer_create(const char *path, int64_t n_tok, int bq, int bk,
-                                 const st_trace_options *opt, st_trace_writer **writer,
-                                 st_error *err)
+st_status sti_writer_new(const char *path, int64_t n_tok, int bq, int bk,
+                         const st_trace_options *opt, st_trace_writer **writer, st_error *err)
 {
     static const st_trace_options defaults;
     st_trace_writer *w;
-    st_status status;
-    *writer = NULL;
     if (opt == NULL)
         opt = &defaults;
     STI_TRY(check_options(n_tok, bq, bk, opt, err));
@@ -146,13 +104,38 @@ st_status st_trace_writer_create(const char *path, int64_t n_tok, int bq, int bk
     w->n_layer = opt->n_layer;
     w->n_head = opt->n_head;
     w->path = sti_path_with(path, "");
-    if (w->path == NULL || !copy_list(&w->layer, opt->layer, opt->n_layer) ||
-        !copy_list(&w->head, opt->head, opt->n_head))
-        status = sti_fail_mem(err, strlen(path));
-    else
-        status = start_journal(w, err);
+    w->part = sti_path_with(path, ".part");
+    if (w->path == NULL || w->part == NULL || !copy_list(&w->layer, opt->layer, opt->n_layer) ||
+        !copy_list(&w->head, opt->head, opt->n_head)) {
+        sti_writer_free_memory(w);
+        return sti_fail_mem(err, strlen(path));
+    }
+    *writer = w;
+    return ST_OK;
+}
+
+static st_status start_journal(st_trace_writer *w, st_error *err)
+{
+    sti_bytes payload = {&w->begin, sizeof w->begin};
+    st_status status;
+    STI_TRY(sti_journal_create(&w->out, w->part, err));
+    status = sti_journal_append(&w->out, STI_RECORD_BEGIN, &payload, 1, err);
+    if (status != ST_OK)
+        sti_journal_close(&w->out, true);
+    return status;
+}
+
+st_status st_trace_writer_create(const char *path, int64_t n_tok, int bq, int bk,
+                                 const st_trace_options *opt, st_trace_writer **writer,
+                                 st_error *err)
+{
+    st_trace_writer *w;
+    st_status status;
+    *writer = NULL;
+    STI_TRY(sti_writer_new(path, n_tok, bq, bk, opt, &w, err));
+    status = start_journal(w, err);
     if (status != ST_OK) {
-        free_memory(w);
+        sti_writer_free_memory(w);
         return status;
     }
     *writer = w;
@@ -164,7 +147,7 @@ void st_trace_writer_free(st_trace_writer *w, bool keep_part)
     if (w == NULL)
         return;
     sti_journal_close(&w->out, !w->finished && !keep_part);
-    free_memory(w);
+    sti_writer_free_memory(w);
 }
 
 static st_status check_open(const st_trace_writer *w, st_error *err)
@@ -179,7 +162,7 @@ static st_status check_open(const st_trace_writer *w, st_error *err)
 /* Whether a sound chunk goes with those before it. */
 static st_status check_state(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
-    const struct layer_state *l;
+    const sti_layer_state *l;
     int64_t old = w->n_state;
     if (!sti_grow((void **)&w->state, &w->n_state, c->layer + (int64_t)1, sizeof *w->state))
         return sti_fail_mem(err, ((size_t)c->layer + 1) * sizeof *w->state);
@@ -197,7 +180,7 @@ static st_status check_state(st_trace_writer *w, const st_chunk *c, st_error *er
     return ST_OK;
 }
 
-static bool in_list(const int32_t *list, int64_t n, int64_t x)
+bool sti_in_list(const int32_t *list, int64_t n, int64_t x)
 {
     if (list == NULL)
         return true;
@@ -223,10 +206,10 @@ static st_status encode_head(st_trace_writer *w, const st_chunk *c, st_error *er
                             .n_cert = c->n_cert,
                             .kept_pairs = c->kept_pairs,
                             .visible_pairs = c->visible_pairs};
-    if (!in_list(w->layer, w->n_layer, c->layer))
+    if (!sti_in_list(w->layer, w->n_layer, c->layer))
         return ST_OK;
     for (int32_t h = 0; h < s->n_head; h++)
-        if (in_list(w->head, w->n_head, h))
+        if (sti_in_list(w->head, w->n_head, h))
             w->enc_head[w->h.n_rec++] = h;
     end_blk = sti_min(s->first_blk + s->nbq, sti_ceil_div(w->begin.row_end, bq));
     w->h.first_blk = sti_max(s->first_blk, w->begin.row_begin / bq);
