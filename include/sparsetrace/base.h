@@ -74,6 +74,15 @@ typedef enum st_dtype {
 /* Decodes `n` consecutive elements at `row` to F32. Same shape as ggml's `to_float`. */
 typedef void (*st_to_f32_fn)(const void *row, float *out, int64_t n);
 
+/* ---- bytes going out ------------------------------------------------------------------------- */
+
+/* Where a save function puts its bytes, piece by piece. A status other than ST_OK ends the saving,
+ * which returns it. */
+typedef struct st_out {
+    st_status (*write)(void *ctx, const void *data, size_t bytes, st_error *err);
+    void *ctx;
+} st_out;
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 /* A fixed set of worker threads. Calls that take an `st_pool *` accept NULL: the calling thread

@@ -127,6 +127,18 @@ ST_API size_t st_keys_bytes(const st_keys *keys);
  * (cache edited, shifted or replaced). Costs O(n_sample d). */
 ST_API bool st_keys_match(const st_keys *keys, const st_attn *a, int n_sample, uint64_t seed);
 
+/* Saves what has come since the summary held `from` keys (0: all of it), for a run that is to go on
+ * later in another process; what was saved before need not be saved again. The bytes are of this
+ * version and no exchange format. Errors: ST_ERR_ARG (from beyond the count), out's own. */
+ST_API st_status st_keys_save(const st_keys *keys, int64_t from, const st_out *out, st_error *err);
+
+/* Takes in what st_keys_save wrote, in order, from a summary of the same shape (lean or not): then
+ * `keys` selects and grows as the saved one would. *used: how many of the bytes it was. The bytes
+ * may be anyone's: ST_ERR_FORMAT with the place (cut short, another shape, not what follows what
+ * `keys` holds, indices out of range), ST_ERR_MEM; `keys` is empty then. */
+ST_API st_status st_keys_load(st_keys *keys, const void *data, size_t bytes, size_t *used,
+                              st_error *err);
+
 /* ---- selecting ------------------------------------------------------------------------------- */
 
 typedef struct st_selection {

@@ -179,6 +179,7 @@ static void test_bad_journals(void)
     sample_store(part, good, bytes);
     CHECK_STATUS(resume(path, &plain, &mark, &w, NULL), ST_OK);
     st_trace_writer_free(w, true);
+    free(good);
 }
 
 /* Two recordings alike in every length. */
