@@ -6,11 +6,15 @@
  * (or if it is alone): then that key is its own position. Runs of such rows over one sequence are
  * pruned; windows, masks with holes or values, and rows without an order are attended exactly.
  */
+#include <pthread.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "ggml/attn_op.h"
 #include "ggml/graph.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static sti_graph *newest;
 
 sti_graph *sti_graph_new(void)
 {
@@ -18,14 +22,38 @@ sti_graph *sti_graph_new(void)
     if (g != NULL) {
         g->n_thread = 1;
         g->first_layer = g->last_layer = -1;
+        pthread_mutex_lock(&lock);
+        g->older = newest;
+        newest = g;
+        pthread_mutex_unlock(&lock);
     }
     return g;
+}
+
+sti_graph *sti_graph_newest(void)
+{
+    sti_graph *g;
+    pthread_mutex_lock(&lock);
+    g = newest;
+    pthread_mutex_unlock(&lock);
+    return g;
+}
+
+static void forget(const sti_graph *g)
+{
+    sti_graph **at = &newest;
+    pthread_mutex_lock(&lock);
+    while (*at != g)
+        at = &(*at)->older;
+    *at = g->older;
+    pthread_mutex_unlock(&lock);
 }
 
 void sti_graph_free(sti_graph *g)
 {
     if (g == NULL)
         return;
+    forget(g);
     sti_layers_free(&g->layers);
     sti_mask_cache_free(&g->masks);
     sti_linear_free(g->linear);
@@ -107,6 +135,16 @@ static int64_t run_end(const sti_mask *m, int64_t i, const sti_layer *l, const s
     return j;
 }
 
+/* The rows of a layer that was loaded follow those it had seen. */
+static st_status check_restored(const sti_layer *l, const sti_mask *m, st_error *err)
+{
+    if (!l->restored || l->last_hi == 0 || !m->intervals || m->hi[0] == l->last_hi + 1)
+        return ST_OK;
+    return sti_fail(err, ST_ERR_FORMAT, -1,
+                    "layer %d: the loaded rows end at %d, the cache goes on with row %d", l->layer,
+                    l->last_hi, m->hi[0] - 1);
+}
+
 /* The problem cut down to rows [i, j): keys up to the last that any of them sees. */
 static st_attn sub_problem(const st_attn *whole, const sti_mask *m, int64_t i, int64_t j)
 {
@@ -176,9 +214,12 @@ static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream
             a.stride_bias_bytes = (int64_t)mask->nb[1];
             a.slope = alibi ? slope : NULL;
         }
+        status = check_restored(l, m, err);
         if (m->intervals && moves_first_key(m, l))
             l->windowed = true;
-        status = run_rows(g, l, &a, &out, m, stream, s, err);
+        if (status == ST_OK)
+            status = run_rows(g, l, &a, &out, m, stream, s, err);
+        l->restored = false;
     }
     sti_free(slope);
     return status;

@@ -17,10 +17,13 @@ typedef struct sti_graph {
     sti_mask_cache masks;
     sti_linear *linear;
     int first_layer, last_layer; /* of the graph run at hand, -1: none */
+    struct sti_graph *older;     /* list of all that live */
 } sti_graph;
 
 sti_graph *sti_graph_new(void);
 void sti_graph_free(sti_graph *g);
+/* The one made last of those that live; NULL: none. */
+sti_graph *sti_graph_newest(void);
 st_status sti_graph_set_threads(sti_graph *g, int n_thread, st_error *err);
 
 /* Computes one node, GGML_OP_FLASH_ATTN_EXT or GGML_OP_MUL_MAT. */

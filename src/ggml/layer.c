@@ -15,6 +15,11 @@ sti_layer *sti_layers_get(sti_layers *all, int layer, const void *cache)
     for (int64_t i = 0; i < all->n; i++)
         if (all->item[i].layer == layer && all->item[i].cache == cache)
             return &all->item[i];
+    for (int64_t i = 0; i < all->n; i++)
+        if (all->item[i].layer == layer && all->item[i].cache == NULL) {
+            all->item[i].cache = cache;
+            return &all->item[i];
+        }
     if (!sti_grow((void **)&all->item, &all->cap, all->n + 1, sizeof *all->item))
         return NULL;
     all->item[all->n] = (sti_layer){.layer = layer, .cache = cache};
@@ -39,12 +44,35 @@ static void lap(int64_t *since, int64_t *ns)
     *since = now;
 }
 
-/* Where the length is known: no growing by half, which copies and could leave a third unused. */
-static bool make_room(st_keys *keys, const sti_settings *s)
+st_status sti_layer_make_keys(sti_layer *l, int n_kv_head, int d_k, int bk, const sti_settings *s,
+                              st_error *err)
 {
+    st_keys_free(l->keys);
+    l->keys = NULL;
+    STI_TRY(st_keys_create(n_kv_head, d_k, bk, &l->keys, err));
+    l->n_kv_head = n_kv_head;
+    l->d_k = d_k;
+    l->bk = bk;
     if (s->p.lean)
-        st_keys_set_lean(keys);
-    return s->p.n_tok == 0 || st_keys_reserve(keys, s->p.n_tok);
+        st_keys_set_lean(l->keys);
+    /* where the length is known: no growing by half, which copies and could leave a third unused */
+    if (s->p.n_tok > 0 && !st_keys_reserve(l->keys, s->p.n_tok))
+        return sti_fail_mem(err, (size_t)s->p.n_tok * (size_t)d_k);
+    return ST_OK;
+}
+
+/* A loaded summary belongs to this very cache: another one would be thrown away without a word, and
+ * the run would go on as no uninterrupted one does. */
+static st_status check_restored(const sti_layer *l, const st_attn *a, int bk, st_error *err)
+{
+    if (!l->restored || l->keys == NULL || st_keys_count(l->keys) == 0)
+        return ST_OK;
+    if (l->n_kv_head == a->n_kv_head && l->d_k == a->d_k && l->bk == bk &&
+        st_keys_count(l->keys) == a->first_query &&
+        st_keys_match(l->keys, a, MATCH_SAMPLES, l->n_call))
+        return ST_OK;
+    return sti_fail(err, ST_ERR_FORMAT, -1,
+                    "layer %d: the loaded summary is not of the keys in the cache", l->layer);
 }
 
 /* Brings the summary up to date with the cache. */
@@ -53,22 +81,21 @@ static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings 
 {
     int bk = s->p.select.bk;
     int64_t before = l->keys != NULL ? (int64_t)st_keys_bytes(l->keys) : 0;
-    st_status status;
-    if (l->keys != NULL && (l->n_kv_head != a->n_kv_head || l->d_k != a->d_k || l->bk != bk)) {
+    st_status status = ST_OK;
+    STI_TRY(check_restored(l, a, bk, err));
+    if (l->keys == NULL || l->n_kv_head != a->n_kv_head || l->d_k != a->d_k || l->bk != bk)
+        status = sti_layer_make_keys(l, a->n_kv_head, a->d_k, bk, s, err);
+    if (status != ST_OK) {
         st_keys_free(l->keys);
         l->keys = NULL;
-    }
-    if (l->keys == NULL && (st_keys_create(a->n_kv_head, a->d_k, bk, &l->keys, err) != ST_OK ||
-                            !make_room(l->keys, s))) {
         sti_stats_keys_bytes(-before);
-        return sti_fail_mem(err, (size_t)s->p.n_tok * (size_t)a->d_k);
+        return status;
     }
-    l->n_kv_head = a->n_kv_head;
-    l->d_k = a->d_k;
-    l->bk = bk;
     st_keys_truncate(l->keys, a->first_query);
+    l->n_saved = sti_min(l->n_saved, st_keys_count(l->keys));
     if (!st_keys_match(l->keys, a, MATCH_SAMPLES, l->n_call++)) {
         st_keys_truncate(l->keys, 0);
+        l->n_saved = 0;
         stats->n_rebuilt++;
     }
     status = st_keys_append(l->keys, a, pool, err);
@@ -252,9 +279,10 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     const st_select_params *p = &s->p.select;
     int64_t since = sti_now_ns();
     st_status status;
-    if (l->keys != NULL && causal && a->first_query == 0)
-        st_keys_truncate(l->keys,
-                         0); /* another text begins: nothing of the last one may steer it */
+    if (l->keys != NULL && causal && a->first_query == 0) {
+        st_keys_truncate(l->keys, 0); /* another text begins: nothing of the last may steer it */
+        l->n_saved = 0;
+    }
     for (int64_t i = 0; i < a->n_q; i++)
         stats.attend_flop +=
             attend_flop(a, (int64_t)a->n_head * (sti_row_hi(a, i) - sti_row_lo(a, i)));
