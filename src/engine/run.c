@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "engine/cells.h"
 #include "engine/engine_int.h"
 
 /* The mask has n_ubatch x n_ctx F16 values: the one thing in libllama that is not linear in the
@@ -23,7 +24,8 @@ struct st_run {
     int32_t *token;
     int64_t n_tok;
     int n_ubatch, n_last;
-    bool stock; /* ggml's own attention, whatever a pass asks for */
+    bool stock;         /* ggml's own attention, whatever a pass asks for */
+    bool whole_batches; /* a wish to stop waits for the end of the micro-batch */
     float *logits;
     st_progress progress;
     const char *what;
@@ -39,6 +41,16 @@ st_run_params st_run_params_default(void)
 int64_t sti_run_n_tok(const st_run *run)
 {
     return run->n_tok;
+}
+
+struct llama_context *sti_run_context(const st_run *run)
+{
+    return run->ctx;
+}
+
+float *sti_run_logits(const st_run *run)
+{
+    return run->logits;
 }
 
 static st_status parse_type(const char *name, const char *option, enum ggml_type *type,
@@ -65,16 +77,17 @@ static bool report_progress(st_run *r)
 
 static bool abort_wanted(void *ctx)
 {
-    return !report_progress(ctx);
+    const st_run *r = ctx;
+    return !report_progress(ctx) && !r->whole_batches;
 }
 
-static int choose_ubatch(int64_t n_tok, int wish)
+int sti_run_ubatch(int64_t n_tok, int wish)
 {
     int64_t n = wish > 0 ? wish : n_tok > LONG_TOK ? 512 : 2048;
     return (int)sti_min(n, sti_round_up(n_tok, 32));
 }
 
-static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
+static st_status make_context(st_run *r, const st_run_params *p, bool saved, st_error *err)
 {
     struct llama_context_params cp = llama_context_default_params();
     struct ggml_threadpool_params tp = ggml_threadpool_params_default(r->model->n_thread);
@@ -84,11 +97,12 @@ static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
     gp.enabled = !p->stock_attention;
     r->stock = p->stock_attention;
     STI_TRY(st_ggml_configure(&gp, NULL, err));
-    r->n_ubatch = choose_ubatch(r->n_tok, p->n_ubatch);
+    r->n_ubatch = sti_run_ubatch(r->n_tok, p->n_ubatch);
     cp.n_ctx = (uint32_t)sti_round_up(r->n_tok, 256);
     cp.n_batch = cp.n_ubatch = (uint32_t)r->n_ubatch;
-    cp.n_outputs_max = (uint32_t)r->n_last;
-    cp.n_seq_max = 1;
+    cp.n_seq_max = saved ? STI_CELLS_N_SEQ : 1;
+    cp.kv_unified = true; /* all sequences in one row of cells */
+    cp.n_outputs_max = (uint32_t)sti_max(r->n_last, cp.n_seq_max);
     cp.n_threads = cp.n_threads_batch = r->model->n_thread;
     cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
     cp.swa_full = true; /* cells are positions in every layer */
@@ -111,8 +125,8 @@ static st_status make_context(st_run *r, const st_run_params *p, st_error *err)
     return ST_OK;
 }
 
-st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok,
-                        const st_run_params *p, st_run **run, st_error *err)
+st_status sti_run_create(st_model *model, const int32_t *token, int64_t n_tok,
+                         const st_run_params *p, bool saved, st_run **run, st_error *err)
 {
     st_run *r;
     st_status status;
@@ -136,7 +150,7 @@ st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok,
         status = sti_fail_mem(err, (size_t)r->n_last * (size_t)model->info.n_vocab * 4);
     } else {
         memcpy(r->token, token, (size_t)n_tok * sizeof *token);
-        status = make_context(r, p, err);
+        status = make_context(r, p, saved, err);
     }
     if (status != ST_OK) {
         st_run_free(r);
@@ -144,6 +158,12 @@ st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok,
     }
     *run = r;
     return ST_OK;
+}
+
+st_status st_run_create(st_model *model, const int32_t *token, int64_t n_tok,
+                        const st_run_params *p, st_run **run, st_error *err)
+{
+    return sti_run_create(model, token, n_tok, p, false, run, err);
 }
 
 void st_run_free(st_run *r)
@@ -203,44 +223,94 @@ static st_status check_logits(const st_run *r, st_error *err)
     return ST_OK;
 }
 
-st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, const char *what,
-                      st_pass *pass, st_error *err)
+static void add_stats(st_ggml_stats *to)
 {
-    struct llama_batch batch = llama_batch_init(r->n_ubatch, 0, 1);
-    int64_t start = llama_time_us();
-    st_error mine = {.status = ST_OK};
-    st_ggml_params gp = *p;
-    st_status status;
-    gp.enabled = gp.enabled && !r->stock;
-    gp.lean = gp.lean || r->n_tok > LEAN_TOK;
-    gp.n_tok = r->n_tok;
-    r->stop = false;
-    status = st_ggml_configure(&gp, sink, err);
-    st_ggml_take_error(NULL);
-    st_ggml_take_stats(&pass->stats);
-    llama_memory_clear(llama_get_memory(r->ctx), false);
-    r->what = what;
-    r->done = 0;
-    for (int64_t begin = 0; status == ST_OK && begin < r->n_tok; begin += r->n_ubatch) {
-        r->done = begin;
-        if (!report_progress(r))
-            status = sti_fail(&mine, ST_ERR_CANCELLED, begin, "stopped at token %lld of %lld",
-                              (long long)begin, (long long)r->n_tok);
-        else
-            status = decode(r, &batch, begin, sti_min(r->n_ubatch, r->n_tok - begin), &mine);
-        if (status != ST_OK && err != NULL)
-            *err = mine;
-    }
-    if (status == ST_OK) {
-        r->done = r->n_tok;
-        report_progress(r);
-        status = check_logits(r, err);
-    }
-    llama_batch_free(batch);
-    pass->seconds = (double)(llama_time_us() - start) * 1e-6;
+    st_ggml_stats d;
+    st_ggml_take_stats(&d);
+    to->mask_ns += d.mask_ns;
+    to->keys_ns += d.keys_ns;
+    to->select_ns += d.select_ns;
+    to->attend_ns += d.attend_ns;
+    to->certify_ns += d.certify_ns;
+    to->sink_ns += d.sink_ns;
+    to->n_sparse += d.n_sparse;
+    to->n_exact += d.n_exact;
+    to->n_rebuilt += d.n_rebuilt;
+    to->n_scanned += d.n_scanned;
+    to->attend_flop += d.attend_flop;
+    to->keys_bytes = d.keys_bytes;
+}
+
+/* What a pass has come to, with `before` seconds of it spent by an earlier process. */
+static void account(const st_run *r, int64_t start, double before, st_pass *pass)
+{
+    pass->seconds = before + (double)(llama_time_us() - start) * 1e-6;
     pass->n_last = r->n_last;
     pass->n_vocab = r->model->info.n_vocab;
     pass->logits = r->logits;
-    st_ggml_take_stats(&pass->stats);
+    add_stats(&pass->stats);
+}
+
+st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink, st_error *err)
+{
+    st_ggml_params gp = *p;
+    st_ggml_stats forgotten;
+    gp.enabled = gp.enabled && !r->stock;
+    gp.lean = gp.lean || r->n_tok > LEAN_TOK;
+    gp.n_tok = r->n_tok;
+    st_ggml_take_error(NULL);
+    st_ggml_take_stats(&forgotten);
+    llama_memory_clear(llama_get_memory(r->ctx), false);
+    return st_ggml_configure(&gp, sink, err);
+}
+
+/* Micro-batches from r->done on, and what is to be done between them. */
+static st_status run_batches(st_run *r, struct llama_batch *batch, const sti_between *between,
+                             int64_t start, double before, st_pass *pass, st_error *err)
+{
+    int64_t first = r->done;
+    for (int64_t begin = first; begin < r->n_tok; begin += r->n_ubatch) {
+        bool go_on;
+        r->done = begin;
+        go_on = report_progress(r);
+        if (between != NULL && begin > first) {
+            account(r, start, before, pass);
+            STI_TRY(between->fn(between->ctx, begin, !go_on, pass, err));
+        }
+        if (!go_on)
+            return sti_fail(err, ST_ERR_CANCELLED, begin, "stopped at token %lld of %lld",
+                            (long long)begin, (long long)r->n_tok);
+        STI_TRY(decode(r, batch, begin, sti_min(r->n_ubatch, r->n_tok - begin), err));
+    }
+    r->done = r->n_tok;
+    report_progress(r);
+    return check_logits(r, err);
+}
+
+st_status sti_run_pass(st_run *r, const char *what, int64_t done, const sti_between *between,
+                       st_pass *pass, st_error *err)
+{
+    struct llama_batch batch = llama_batch_init(r->n_ubatch, 0, 1);
+    int64_t start = llama_time_us();
+    double before = pass->seconds;
+    st_error mine = {.status = ST_OK};
+    st_status status;
+    r->stop = false;
+    r->whole_batches = between != NULL;
+    r->what = what;
+    r->done = done;
+    status = run_batches(r, &batch, between, start, before, pass, &mine);
+    if (status != ST_OK && err != NULL)
+        *err = mine;
+    llama_batch_free(batch);
+    account(r, start, before, pass);
     return status;
+}
+
+st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, const char *what,
+                      st_pass *pass, st_error *err)
+{
+    *pass = (st_pass){.seconds = 0.0};
+    STI_TRY(sti_run_begin(r, p, sink, err));
+    return sti_run_pass(r, what, 0, NULL, pass, err);
 }

@@ -16,6 +16,7 @@ typedef struct sti_tally_layer {
     float *recall, *err; /* [n_row, n_head], as they come */
     int64_t n_row, cap_recall, cap_err;
     double last_recall; /* mean over heads at the last row, -1: not seen */
+    int64_t n_saved;    /* rows that the last save has */
 } sti_tally_layer;
 
 typedef struct sti_tally {
@@ -28,6 +29,12 @@ typedef struct sti_tally {
 
 st_sink sti_tally_sink(sti_tally *t);
 void sti_tally_free(sti_tally *t);
+
+/* Saves the counts, and of the samples those that came since the last save (whole: all). Errors:
+ * out's. */
+st_status sti_tally_save(sti_tally *t, bool whole, const st_out *out, st_error *err);
+/* Takes in a save, or several in a row. The bytes may be anyone's: ST_ERR_FORMAT with the place. */
+st_status sti_tally_load(sti_tally *t, const void *data, size_t bytes, st_error *err);
 
 /* Sums over the pruned layers; n_exact: layers that were never pruned. */
 void sti_tally_pairs(const sti_tally *t, int64_t *kept, int64_t *visible, int *n_exact);
