@@ -186,6 +186,15 @@ typedef struct st_trace_params {
     st_run_params run;
     bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
                            exact paths differ by. Else the floor is assumed from the weights. */
+    /* NULL; else a file that the job can go on from if it is interrupted, whatever pass was
+     * running. Written between micro-batches, and before the end where progress asks to stop (the
+     * micro-batch at hand is finished first). Removed when the trace is whole. docs/checkpoints.md
+     */
+    const char *checkpoint;
+    double checkpoint_every; /* 600: seconds from one write to the next; 0: every micro-batch */
+    bool resume; /* false: `checkpoint` must not be there yet. true: goes on from it and path.part,
+                    with everything else as it was but n_thread; the trace comes out as without
+                    the interruption, but for seconds and peak memory in its `result`       */
 } st_trace_params;
 
 ST_API st_trace_params st_trace_params_default(void);
@@ -210,7 +219,8 @@ typedef struct st_trace_report {
     st_certificate cert;
     double recall_last; /* at the row that predicts the next token, mean over heads; -1: unknown */
     bool part_left;     /* a failed call left path.part, which st_trace_salvage reads */
-    int n_run;          /* passes, the dense one and the search included */
+    bool checkpoint_left; /* a failed call left a checkpoint to go on from */
+    int n_run;            /* passes, the dense one and the search included */
     double seconds_total, seconds_dense, seconds_search, seconds_final;
     /* of the final pass; linear: products that st_ggml_linear() names, 0: all are ggml's */
     double seconds_select, seconds_attend, seconds_certify, seconds_keys, seconds_linear;
@@ -220,7 +230,10 @@ typedef struct st_trace_report {
  * failure no file is left at `path` that was not there before; an interrupted recording leaves
  * path.part if a micro-batch is whole (report->part_left). Errors: those of the parts; ST_ERR_LIMIT
  * if no budget up to everything keeps the next token; ST_ERR_MODEL if none of the model's attention
- * came through us. */
+ * came through us, or for a checkpoint of a model with a recurrent state; ST_ERR_ARG for a
+ * checkpoint of another job (the message names what differs), one that is there without resume, or
+ * one without a path; ST_ERR_FORMAT with the byte for one that is damaged, or whose path.part is.
+ */
 ST_API st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
                                 const st_trace_params *p, const char *path, st_trace_report *report,
                                 st_error *err);

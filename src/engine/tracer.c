@@ -8,15 +8,16 @@
 #include <sys/resource.h>
 
 #include "base/util.h"
-#include "engine/tally.h"
 #include "engine/tracer.h"
 
 #define DENSE_MAX_TOK 16384 /* up to here the default comparison is with a dense run */
 
 st_trace_params st_trace_params_default(void)
 {
-    return (st_trace_params){
-        .select = st_select_params_default(), .cert_rows = 32, .run = st_run_params_default()};
+    return (st_trace_params){.select = st_select_params_default(),
+                             .cert_rows = 32,
+                             .run = st_run_params_default(),
+                             .checkpoint_every = 600.0};
 }
 
 const char *st_against_name(st_against against)
@@ -25,12 +26,28 @@ const char *st_against_name(st_against against)
     return (unsigned)against < sizeof name / sizeof *name ? name[against] : "unknown";
 }
 
-st_status sti_tracer_pass(sti_tracer *t, int64_t k, const st_sink *sink, const char *what,
+static double since(int64_t start)
+{
+    return (double)(llama_time_us() - start) * 1e-6;
+}
+
+/* A pass of `run`, or its result where a checkpoint has it. */
+static st_status pass_of(sti_tracer *t, st_run *run, sti_tally *tally, const char *what,
+                         st_pass *pass, st_error *err)
+{
+    sti_plan plan = {.run = run, .ggml = &t->ggml, .tally = tally, .what = what};
+    int64_t start = llama_time_us();
+    t->report->n_run++;
+    STI_TRY(sti_checkpoint_pass(t->checkpoint, &plan, pass, err));
+    t->earlier += fmax(pass->seconds - since(start), 0.0);
+    return ST_OK;
+}
+
+st_status sti_tracer_pass(sti_tracer *t, int64_t k, sti_tally *tally, const char *what,
                           st_pass *pass, st_error *err)
 {
     t->ggml.select.k = k;
-    t->report->n_run++;
-    return st_run_pass(t->run, &t->ggml, sink, what, pass, err);
+    return pass_of(t, t->run, tally, what, pass, err);
 }
 
 st_status sti_tracer_keep(sti_tracer *t, const st_pass *pass, st_error *err)
@@ -67,13 +84,13 @@ static void assume_floor(sti_tracer *t)
 static st_status stock_run(sti_tracer *t, const int32_t *token, int64_t n_tok, st_error *err)
 {
     st_run_params rp = t->p->run;
-    st_run *run;
+    st_run *run = NULL;
     st_pass pass;
-    st_status status;
+    st_status status = ST_OK;
     rp.stock_attention = true;
-    STI_TRY(st_run_create(t->model, token, n_tok, &rp, &run, err));
-    t->report->n_run++;
-    status = st_run_pass(run, &t->ggml, NULL, "stock attention", &pass, err);
+    if (!sti_checkpoint_has_next(t->checkpoint))
+        STI_TRY(sti_run_create(t->model, token, n_tok, &rp, t->checkpoint != NULL, &run, err));
+    status = pass_of(t, run, NULL, "stock attention", &pass, err);
     if (status == ST_OK)
         status = sti_tracer_keep(t, &pass, err);
     st_run_free(run);
@@ -157,11 +174,6 @@ static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pa
     }
 }
 
-static double since(int64_t start)
-{
-    return (double)(llama_time_us() - start) * 1e-6;
-}
-
 static void fill_resources(st_trace_report *r, int64_t start)
 {
     struct rusage usage;
@@ -170,10 +182,14 @@ static void fill_resources(st_trace_report *r, int64_t start)
     r->seconds_total = since(start);
 }
 
-/* Before the run: what is salvaged of it should still say what it was. */
+/* Before the run: what is salvaged of it should still say what it was. A recording that goes on has
+ * it. */
 static st_status write_recipe(sti_tracer *t, st_trace_writer *w, const int32_t *token,
                               int64_t n_tok, st_error *err)
 {
+    st_trace_mark mark;
+    if (sti_checkpoint_mark(t->checkpoint, &mark))
+        return ST_OK;
     char *recipe = sti_recipe_json(t->model, token, n_tok, t->p, t->ggml.select.k);
     st_status status =
         recipe != NULL ? st_trace_writer_json(w, "recipe", recipe, err) : sti_fail_mem(err, 4096);
@@ -195,12 +211,11 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
                               int64_t n_tok, int64_t start, st_error *err)
 {
     sti_tally tally = {.writer = writer};
-    st_sink sink = sti_tally_sink(&tally);
     st_trace_report *r = t->report;
     st_pass pass;
     st_status status = writer != NULL ? write_recipe(t, writer, token, n_tok, err) : ST_OK;
     if (status == ST_OK)
-        status = sti_tracer_pass(t, t->ggml.select.k, &sink, "recorded run", &pass, err);
+        status = sti_tracer_pass(t, t->ggml.select.k, &tally, "recorded run", &pass, err);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
     if (status == ST_OK && tally.n_layer == 0)
         status = sti_fail(
@@ -252,6 +267,7 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
 {
     st_trace_report *r = t->report;
     int64_t search;
+    double earlier;
     if (t->p->measure_floor && r->against != ST_AGAINST_DENSE)
         return sti_fail(err, ST_ERR_ARG, -1,
                         "measuring the floor needs a dense run to compare with");
@@ -260,13 +276,37 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
                                        &t->ggml.select.k, err));
     if (t->p->measure_floor)
         STI_TRY(stock_run(t, token, n_tok, err));
-    STI_TRY(st_run_create(t->model, token, n_tok, &t->p->run, &t->run, err));
+    STI_TRY(
+        sti_run_create(t->model, token, n_tok, &t->p->run, t->checkpoint != NULL, &t->run, err));
     if (r->against == ST_AGAINST_DENSE)
         STI_TRY(dense_run(t, err));
     search = llama_time_us();
+    earlier = t->earlier;
     STI_TRY(sti_find_budget(t, err));
-    r->seconds_search = since(search);
+    r->seconds_search = since(search) + t->earlier - earlier;
     return ST_OK;
+}
+
+/* The checkpoint, and the trace's writer: both before any run, so that a path that cannot be
+ * written shows at once. */
+static st_status open_files(sti_tracer *t, const int32_t *token, int64_t n_tok, const char *path,
+                            st_trace_writer **w, st_error *err)
+{
+    const st_trace_params *p = t->p;
+    st_trace_mark mark;
+    if (p->checkpoint != NULL && path == NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "a checkpoint goes with a trace that is written");
+    if (p->resume && p->checkpoint == NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "resume from what? checkpoint is NULL");
+    STI_TRY(
+        sti_checkpoint_open(t->model, token, n_tok, p, t->report->against, &t->checkpoint, err));
+    if (path == NULL)
+        return ST_OK;
+    if (sti_checkpoint_mark(t->checkpoint, &mark))
+        return st_trace_writer_resume(path, n_tok, p->select.bq, p->select.bk, &p->record, &mark, w,
+                                      err);
+    STI_TRY(st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record, w, err));
+    return write_tokens(*w, t->model, token, n_tok, err);
 }
 
 st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
@@ -275,22 +315,25 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
 {
     sti_tracer t = {.model = model, .p = p, .report = report};
     int64_t start = llama_time_us();
-    st_trace_writer *writer = NULL; /* made first: a path that cannot be written shows at once */
+    st_trace_writer *writer = NULL;
+    st_trace_mark mark;
     st_status status = st_select_params_check(&p->select, err);
+    bool recording, opened;
     begin_report(&t, n_tok);
     if (status == ST_OK)
         status = sti_check_tokens(model, token, n_tok, err);
-    if (status == ST_OK && path != NULL)
-        status = st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record,
-                                        &writer, err);
-    if (status == ST_OK && writer != NULL)
-        status = write_tokens(writer, model, token, n_tok, err);
+    if (status == ST_OK)
+        status = open_files(&t, token, n_tok, path, &writer, err);
+    opened = status == ST_OK;
+    start -= (int64_t)(sti_checkpoint_seconds(t.checkpoint) * 1e6);
     if (status == ST_OK)
         status = prepare(&t, token, n_tok, err);
     if (status == ST_OK)
         status = recorded_run(&t, writer, token, n_tok, start, err);
     report->part_left = report->part_left && status != ST_OK;
-    st_trace_writer_free(writer, report->part_left);
+    recording = sti_checkpoint_mark(t.checkpoint, &mark);
+    report->checkpoint_left = sti_checkpoint_close(t.checkpoint, status == ST_OK) && opened;
+    st_trace_writer_free(writer, report->part_left || recording);
     st_run_free(t.run);
     sti_free(t.reference);
     return status;

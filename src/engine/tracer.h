@@ -5,7 +5,7 @@
 #ifndef STI_TRACER_H
 #define STI_TRACER_H
 
-#include "engine/engine_int.h"
+#include "engine/checkpoint.h"
 
 typedef struct sti_tracer {
     st_model *model;
@@ -15,10 +15,13 @@ typedef struct sti_tracer {
     st_ggml_params ggml; /* of the next pass; ggml.select.k is the budget being tried */
     float
         *reference; /* [n_last, n_vocab] predictions that count as right (dense, or 2k), or NULL */
+    sti_checkpoint *checkpoint; /* NULL: none */
+    double earlier;             /* seconds of passes that an earlier process spent */
 } sti_tracer;
 
-/* A pass with budget k and, if sink is not NULL, a record of it. pass->logits belong to the run. */
-st_status sti_tracer_pass(sti_tracer *t, int64_t k, const st_sink *sink, const char *what,
+/* A pass with budget k and, if tally is not NULL, a record of it. pass->logits are good until the
+ * next pass. */
+st_status sti_tracer_pass(sti_tracer *t, int64_t k, sti_tally *tally, const char *what,
                           st_pass *pass, st_error *err);
 
 /* Keeps a pass's predictions as the reference. */
