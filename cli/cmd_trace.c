@@ -12,11 +12,11 @@
 
 struct trace_args {
     const char *model, *file, *text, *tokens, *answer, *out;
-    const char *layers, *heads, *rows, *against, *weights, *ctk, *ctv;
+    const char *layers, *heads, *rows, *against, *weights, *ctk, *ctv, *checkpoint;
     budget_args budget;
     int64_t n_thread, cert_rows, seed, ubatch;
-    double max_kl;
-    bool chat, lse, json, quiet, strict, floor, verbose;
+    double max_kl, every;
+    bool chat, lse, json, quiet, strict, floor, verbose, resume;
 };
 
 static int parse(struct trace_args *a, int argc, char **argv)
@@ -57,6 +57,12 @@ static int parse(struct trace_args *a, int argc, char **argv)
          "bf16 (default: quantised weights are converted once, into the cache), f32, as-is"},
         {"--floor", NULL, ARG_FLAG, &a->floor, 0, 0,
          "measure what two exact attention paths differ by (one more run)"},
+        {"--checkpoint", "FILE", ARG_TEXT, &a->checkpoint, 0, 0,
+         "keep in this file what an interrupted run can go on from"},
+        {"--checkpoint-every", "S", ARG_REAL, &a->every, 0, 1e9,
+         "seconds from one write of it to the next (600); 0: every micro-batch"},
+        {"--resume", NULL, ARG_FLAG, &a->resume, 0, 0,
+         "go on from --checkpoint; everything else as it was"},
         {"--strict", NULL, ARG_FLAG, &a->strict, 0, 0, "exit 3 if the next token changed"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print the report as one JSON object"},
         {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress bar"},
@@ -81,6 +87,11 @@ static int parse(struct trace_args *a, int argc, char **argv)
         return args_complain("trace", "one prompt, please: -f FILE, -p TEXT or --tokens FILE");
     if (a->tokens != NULL && (a->chat || a->answer != NULL))
         return args_complain("trace", "--tokens are used as they are: no --chat, no --answer");
+    if (a->checkpoint != NULL && a->out == NULL)
+        return args_complain("trace", "--checkpoint goes with a trace that is written: -o OUT");
+    if (a->checkpoint == NULL && (a->resume || a->every >= 0))
+        return args_complain("trace", "%s goes with --checkpoint FILE",
+                             a->resume ? "--resume" : "--checkpoint-every");
     return -1;
 }
 
@@ -139,6 +150,9 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
     p->cert_rows = (int)a->cert_rows;
     p->seed = (uint64_t)a->seed;
     p->measure_floor = a->floor;
+    p->checkpoint = a->checkpoint;
+    p->checkpoint_every = a->every >= 0 ? a->every : p->checkpoint_every;
+    p->resume = a->resume;
     if (a->floor)
         p->against = ST_AGAINST_DENSE;
     p->run.n_ubatch = (int)a->ubatch;
@@ -323,10 +337,13 @@ static int finish(const struct trace_args *a, const st_model *m, const st_trace_
     return a->strict && r->against != ST_AGAINST_NONE && !r->agree ? EXIT_CHANGED : EXIT_OK;
 }
 
-static int failed(const struct trace_args *a, bool part_left, const st_error *err)
+static int failed(const struct trace_args *a, const st_trace_report *r, const st_error *err)
 {
     out_failed(err);
-    if (part_left)
+    if (r->checkpoint_left)
+        fprintf(stderr, "sparsetrace: the same command with --resume goes on from %s\n",
+                a->checkpoint);
+    else if (r->part_left)
         fprintf(stderr,
                 "sparsetrace: what was recorded is in %s.part; "
                 "sparsetrace check %s.part --salvage OUT makes a trace of it\n",
@@ -378,7 +395,7 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
         status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
     }
     out_progress_end(&bar);
-    code = status == ST_OK ? finish(a, model, &report) : failed(a, report.part_left, &err);
+    code = status == ST_OK ? finish(a, model, &report) : failed(a, &report, &err);
 done:
     st_tokens_free(token);
     st_model_free(model);
@@ -387,7 +404,7 @@ done:
 
 int cmd_trace(int argc, char **argv)
 {
-    struct trace_args a = {.budget = budget_args_default(), .cert_rows = 32};
+    struct trace_args a = {.budget = budget_args_default(), .cert_rows = 32, .every = -1};
     st_trace_params p = st_trace_params_default();
     st_model_params mp = st_model_params_default();
     int32_t *layers = NULL, *heads = NULL;

@@ -185,7 +185,7 @@ static void draw(const out_bar *b, int64_t done, int64_t total, double elapsed)
 {
     char count[32], all[32], rate[32];
     int filled = total > 0 ? (int)(24 * done / total) : 0;
-    double speed = elapsed > 0 ? (double)done / elapsed : 0.0;
+    double speed = elapsed > 0 ? (double)(done - b->first) / elapsed : 0.0;
     fprintf(stderr, "\r\033[K%-26s [", b->what);
     for (int i = 0; i < 24; i++)
         fputc(i < filled ? '#' : '.', stderr);
@@ -211,6 +211,7 @@ bool out_progress(void *ctx, const char *what, int64_t done, int64_t total)
     if (strcmp(what, b->what) != 0 || done == 0) {
         snprintf(b->what, sizeof b->what, "%s", what);
         b->start = t;
+        b->first = done;
         b->last = 0.0;
     }
     if (t - b->last >= 0.1 || done == total) {

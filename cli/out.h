@@ -42,6 +42,7 @@ typedef struct out_bar {
     bool quiet;
     char what[32];
     double start, last;
+    int64_t first; /* done when it started */
     bool drawn;
 } out_bar;
 bool out_progress(void *bar, const char *what, int64_t done, int64_t total);

@@ -75,7 +75,7 @@ test_values_that_are_missing() {
         misused "$option" mask in -o out "$option"
         misused "$option" trace -m model -p text "$option"
     done
-    for option in -m -f -p --tokens -o --answer --against --layers --heads --rows --weights; do
+    for option in -m -f -p --tokens -o --answer --against --layers --heads --rows --weights --checkpoint; do
         misused "$option" trace "$option"
     done
     for option in -o --first-query --scale; do
@@ -156,6 +156,11 @@ test_trace() {
         misused "--layers" trace -m model -p text --layers "$value"
         misused "--heads" trace -m model -p text --heads "$value"
     done
+    misused "-o OUT" trace -m model -p text --checkpoint file
+    misused "--checkpoint FILE" trace -m model -p text -o out --resume
+    misused "--checkpoint FILE" trace -m model -p text -o out --checkpoint-every 60
+    misused "--checkpoint-every" trace -m model -p text -o out --checkpoint file --checkpoint-every -1
+    misused "--checkpoint-every" trace -m model -p text -o out --checkpoint file --checkpoint-every soon
     misused "--seed" trace -m model -p text --seed x
     misused "--ubatch" trace -m model -p text --ubatch 0
 }
