@@ -233,8 +233,10 @@ static void add_stats(st_ggml_stats *to)
     to->attend_ns += d.attend_ns;
     to->certify_ns += d.certify_ns;
     to->sink_ns += d.sink_ns;
+    to->linear_ns += d.linear_ns;
     to->n_sparse += d.n_sparse;
     to->n_exact += d.n_exact;
+    to->n_linear += d.n_linear;
     to->n_rebuilt += d.n_rebuilt;
     to->n_scanned += d.n_scanned;
     to->attend_flop += d.attend_flop;
