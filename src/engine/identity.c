@@ -83,6 +83,7 @@ char *sti_identity(const st_model *m, const int32_t *token, int64_t n_tok, const
     struct text t = {.data = NULL};
     add(&t, "version", "%s", st_version());
     add(&t, "kernels", "%s", st_cpu_name());
+    add(&t, "matrix-products", "%s", st_ggml_linear() != NULL ? st_ggml_linear() : "ggml");
     add_hash(&t, "libllama", system, (int64_t)strlen(system));
     add(&t, "model", "%.16s", m->info.sha256);
     add(&t, "weights", "%s", m->info.weights);

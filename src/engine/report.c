@@ -198,6 +198,7 @@ char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,
     yyjson_mut_obj_add_str(d, root, "program", "sparsetrace");
     yyjson_mut_obj_add_str(d, root, "version", st_version());
     yyjson_mut_obj_add_str(d, root, "cpu", st_cpu_name());
+    yyjson_mut_obj_add_str(d, root, "linear", st_ggml_linear() != NULL ? st_ggml_linear() : "ggml");
     add_model(d, root, m);
     yyjson_mut_obj_add_strcpy(d, root, "prompt_sha256", hex); /* of the token ids, int32 */
     yyjson_mut_obj_add_int(d, root, "n_tok", n_tok);
