@@ -51,9 +51,9 @@ def load_plugin(llama_cpp, path):
         lib.ggml_backend_reg_get_proc_address(ctypes.c_void_p(reg), b"st_ggml_take_stats"))
 
     def served():
-        numbers = (ctypes.c_int64 * 16)()  # at least st_ggml_stats: six times, n_sparse, n_exact, ...
+        numbers = (ctypes.c_int64 * 16)()  # at least st_ggml_stats: seven times, n_sparse, n_exact, ...
         take_stats(numbers)
-        return numbers[6:8]
+        return numbers[7:9]
     return served
 
 
