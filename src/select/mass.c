@@ -66,9 +66,10 @@ void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known)
     int64_t n = 0, n_key = 0, at = 0;
     float *top = w->tile.top;
     w->n_left = u->lo - u->blk_lo;
-    for (int64_t b = u->blk_lo; b < u->blk_hi; b++)
-        if (b < u->lo || b >= u->hi)
-            w->block[n++] = (int32_t)b;
+    for (int64_t b = u->blk_lo; b < u->lo; b++)
+        w->block[n++] = (int32_t)b;
+    for (int64_t b = u->hi; b < u->blk_hi; b++)
+        w->block[n++] = (int32_t)b;
     w->n_block = n;
     for (int r = 0; r < R16; r++)
         top[r] = sink != NULL ? *sink : -INFINITY;

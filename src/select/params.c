@@ -127,9 +127,10 @@ static int64_t pairs_with_budget(const st_select_params *p, struct rows r)
     for (int64_t qb = first / p->bq; qb * p->bq < a.n_k; qb++) {
         sti_frame f = sti_frame_make(&a, p, qb);
         kept += f.budget * p->bk * f.n_row;
-        for (int64_t b = f.blk_lo; b < f.blk_hi; b++)
-            if (b < f.cand_lo || b >= f.cand_hi)
-                kept += block_pairs(&a, &f, p->bk, b);
+        for (int64_t b = f.blk_lo; b < f.cand_lo; b++)
+            kept += block_pairs(&a, &f, p->bk, b);
+        for (int64_t b = f.cand_hi; b < f.blk_hi; b++)
+            kept += block_pairs(&a, &f, p->bk, b);
     }
     return kept;
 }
