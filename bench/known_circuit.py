@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The known circuit (tests/golden/known_circuit) at great lengths: answer, designed reads kept, certificate.
 
-    known_circuit.py [--tokens 131072 ...] [--ctk f16] [--record]
+    known_circuit.py [--tokens 131072 ...] [--only easy/stream ...] [--cache f16] [--record]
 
 Easy fillers with stream (k 8); hard ones (k 16) with scan, which must keep every designed read, and with stream,
 whose certificate must show what it lost: recall of the last row, mean over heads. One needle hop; weights F32.
@@ -24,6 +24,8 @@ def main():
     p = parser("the known circuit at great lengths")
     p.add_argument("--tokens", type=int, nargs="+", default=[131072])
     p.add_argument("--cache", default="f16", help="type of the K and V cache")
+    p.add_argument("--only", nargs="+", default=["/".join(c[:2]) for c in CASES], metavar="easy/stream",
+                   help="some of the cases")
     args = p.parse_args()
     os.environ["ST_CLI"] = str(args.cli)
     sys.path.insert(0, str(ROOT / "tests/python"))
@@ -32,7 +34,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         circuit = Circuit(pathlib.Path(folder))
         for n_tok in args.tokens:
-            for hardness, method, k in CASES:
+            for hardness, method, k in (c for c in CASES if "/".join(c[:2]) in args.only):
                 r, truth, lost = circuit.trace("one", hardness, n_tok, "--k", str(k), "--select", method,
                                                "--ctk", args.cache, "--ctv", args.cache)
                 got = r["next_token"]["sparse"]
