@@ -5,6 +5,9 @@
  * pair of a row and a key that it sees and that is kept.
  *
  *   bench_attention [THREADS [REPEATS]]
+ *   bench_attention ladder
+ *
+ * ladder: one rung a line, d 64, F16, one thread; run it at each ST_CPU.
  *
  * full: 512 rows that see all of 8,192 keys. causal: 4,096 rows of 4,096. pruned: the last 2,048
  * rows of 32,768, 61 blocks of 16 keys kept, 97 % pruned; half of the blocks are anywhere, half the
@@ -30,6 +33,7 @@ struct type {
 };
 
 static uint64_t state = 1;
+static bool precise; /* F32 products */
 
 static float uniform(void)
 {
@@ -118,6 +122,7 @@ static double measure(const struct shape *s, st_dtype dtype, int d, st_pool *poo
                  .d_k = d,
                  .d_v = d,
                  .first_query = s->n_k - s->n_q,
+                 .precise = precise,
                  .scale = 1.0f / sqrtf((float)d)};
     void *q = operand(&a.q, ST_DTYPE_F32, 9, s->n_q, d), *k = operand(&a.k, dtype, 3, s->n_k, d);
     void *v = operand(&a.v, dtype, 3, s->n_k, d);
@@ -164,6 +169,18 @@ static double measure(const struct shape *s, st_dtype dtype, int d, st_pool *poo
     return median;
 }
 
+/* The kernels of this level, products in F32 and in 16-bit fixed point. */
+static int ladder(void)
+{
+    static const struct shape shape = {"full", 512, 8192, true, false};
+    for (int fixed = 0; fixed < 2; fixed++) {
+        precise = !fixed;
+        printf("%6s %s: %.0f GFLOP/s\n", st_cpu_name(), fixed ? "16-bit fixed point" : "F32",
+               measure(&shape, ST_DTYPE_F16, 64, NULL, 3));
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct shape shape[] = {{"full", 512, 8192, true, false},
@@ -178,6 +195,8 @@ int main(int argc, char **argv)
     double peak = st_attend_peak() * threads * 1e-9;
     st_pool *pool;
     st_error err;
+    if (argc > 1 && strcmp(argv[1], "ladder") == 0)
+        return ladder();
     if (repeats < 1 || st_pool_create(threads, &pool, &err) != ST_OK)
         return 2;
     printf(
