@@ -8,12 +8,14 @@
 
 #include "budget_args.h"
 #include "cmd.h"
+#include "edit_args.h"
 #include "out.h"
 
 struct trace_args {
     const char *model, *file, *text, *tokens, *answer, *out;
     const char *layers, *heads, *rows, *against, *weights, *ctk, *ctv, *checkpoint;
     budget_args budget;
+    edit_args edits;
     int64_t n_thread, cert_rows, seed, ubatch;
     double max_kl, every;
     bool chat, lse, json, quiet, strict, floor, verbose, resume;
@@ -39,6 +41,7 @@ static int parse(struct trace_args *a, int argc, char **argv)
         {"--against", "WHAT", ARG_TEXT, &a->against, 0, 0,
          "what the next token must agree with: dense (an exact run; default up to\n"
          "16,384 tokens), stable (the run with 2k; default beyond), none"},
+        EDIT_OPTIONS(&a->edits),
         {"--layers", "LIST", ARG_TEXT, &a->layers, 0, 0,
          "record only these layers, e.g. 0,5,10-14"},
         {"--heads", "LIST", ARG_TEXT, &a->heads, 0, 0, "record only these heads of each layer"},
@@ -372,6 +375,7 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
     out_bar bar = {.quiet = a->quiet};
     st_model *model;
     int32_t *token = NULL;
+    st_edit *edit = NULL;
     int64_t n_tok = 0;
     st_trace_report report = {.part_left = false};
     st_model_info info;
@@ -392,11 +396,15 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
         if (n_tok > info.n_ctx_train)
             fprintf(stderr, "sparsetrace: note: %lld tokens, but the model was trained on %d\n",
                     (long long)n_tok, info.n_ctx_train);
-        status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
+        status = edit_args_read(&a->edits, n_tok, &edit, &p->n_edit, &err);
+        p->edit = edit;
+        if (status == ST_OK)
+            status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
     }
     out_progress_end(&bar);
     code = status == ST_OK ? finish(a, model, &report) : failed(a, &report, &err);
 done:
+    free(edit);
     st_tokens_free(token);
     st_model_free(model);
     return code;

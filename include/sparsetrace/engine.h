@@ -184,6 +184,8 @@ typedef struct st_trace_params {
     uint64_t seed;           /* 0 */
     st_trace_options record; /* what goes into the file */
     st_run_params run;
+    const st_edit *edit; /* [n_edit] or NULL: the model runs under these edits, the reference too */
+    int64_t n_edit;
     bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
                            exact paths differ by. Else the floor is assumed from the weights. */
     /* NULL; else a file that the job can go on from if it is interrupted, whatever pass was
