@@ -18,6 +18,7 @@ static const struct {
     {"info", cmd_info, "what a trace or a model holds; what was read, by whom"},
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},
+    {"prove", cmd_prove, "whether given reads are how the model comes to its next token"},
     {"bench", cmd_bench, "what this machine does with a model, beside stock libllama"},
     {"check", cmd_check, "prove that a trace is sound, or salvage an interrupted one"},
 };

@@ -140,6 +140,16 @@ typedef struct st_pass {
 ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink *sink,
                              const char *what, st_pass *pass, st_error *err);
 
+/* Like st_run_pass, but the cache keeps what the run's last pass left of the first `from` tokens
+ * (rounded down to a multiple of 256): for a pass under other edits that name no earlier row. The
+ * channels by which exemplars are chosen remember the last pass, so that selections of method
+ * stream may differ a little from those of a pass of its own; exact attention does not.
+ * pass->stats and seconds are of the rest alone. A model whose cache cannot be cut, or a run
+ * without a whole pass behind it, starts from the beginning. Errors: as st_run_pass; ST_ERR_ARG:
+ * from is not within the tokens. */
+ST_API st_status st_run_again(st_run *run, const st_ggml_params *p, const st_sink *sink,
+                              int64_t from, const char *what, st_pass *pass, st_error *err);
+
 /* ---- comparing predictions ------------------------------------------------------------------- */
 
 typedef struct st_agreement {
@@ -239,6 +249,59 @@ typedef struct st_trace_report {
 ST_API st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
                                 const st_trace_params *p, const char *path, st_trace_report *report,
                                 st_error *err);
+
+/* ---- proving that reads matter ----------------------------------------------------------------
+ */
+
+/* Edges: who reads what, as edits (their kind is not looked at): layer, head, rows, keys. Are they
+ * how the model comes to its next token? Five kinds of run tell (docs/method/proof.md):
+ *
+ *   plain         as the model is
+ *   deny          without the edges
+ *   keep          every row of every head sees only the first key block (sink), its own query block
+ *                 and the window before it, and the edges
+ *   random deny   without as many others: same layer, rows and number of keys, head and place drawn
+ *   random keep   as keep, with the drawn ones in the edges' place
+ */
+typedef struct st_proof_params {
+    st_select_params select; /* default k is 64; of plain and deny runs that are not exact */
+    int exact_max_tok;       /* 16384: up to this length plain and deny runs are exact */
+    int n_random;            /* 20: drawn sets, 1..10000 */
+    uint64_t seed;           /* 0 */
+    int32_t target;          /* -1: the plain run's next token; else a token of the model */
+    st_run_params run;
+} st_proof_params;
+
+ST_API st_proof_params st_proof_params_default(void);
+
+typedef struct st_effect {
+    double log_p; /* of the target, nats */
+    int32_t top;  /* the most probable next token */
+} st_effect;
+
+typedef struct st_proof {
+    int32_t target;
+    bool exact; /* plain and deny runs were exact */
+    st_effect plain, deny, keep;
+    st_effect *random_deny, *random_keep; /* [n_random] */
+    int n_random;
+    /* log p(target) lost against plain, nats: by the edges, and by drawn sets with the 95 %
+     * interval of their mean and the largest */
+    double deny_loss, random_loss, random_loss_ci[2], random_loss_max;
+    double keep_loss, random_keep_loss, random_keep_loss_ci[2], random_keep_loss_min;
+    bool necessary; /* deny_loss is above ln 2 and above every drawn set's */
+    bool
+        sufficient; /* keep still predicts the target, and loses less than every drawn set's keep */
+    double seconds;
+    int64_t n_tok_run,
+        n_tok_reused; /* of all runs: computed, and taken from the plain run's cache */
+} st_proof;
+
+/* Errors: ST_ERR_ARG (no edges, or as st_edits_check; a parameter out of range), those of
+ * st_run_create and st_run_pass. On success the arrays are the caller's (st_proof_free). */
+ST_API st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
+                          int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err);
+ST_API void st_proof_free(st_proof *proof);
 
 /* The report as one JSON object, as `sparsetrace trace --json` prints it. The text is the caller's
  * (st_text_free). */

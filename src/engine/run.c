@@ -17,6 +17,9 @@
 /* Above this length a copy of all keys in int8 is too much beside the cache. */
 #define LEAN_TOK 262144
 
+/* Cuts of a sequence at multiples of this do not change what is selected. */
+#define CUT_TOK 256
+
 struct st_run {
     st_model *model;
     struct llama_context *ctx;
@@ -25,6 +28,7 @@ struct st_run {
     int64_t n_tok;
     int n_ubatch, n_last;
     bool stock;         /* ggml's own attention, whatever a pass asks for */
+    bool whole;         /* the last pass ended well: the cache holds all tokens */
     bool whole_batches; /* a wish to stop waits for the end of the micro-batch */
     float *logits;
     st_progress progress;
@@ -253,7 +257,8 @@ static void account(const st_run *r, int64_t start, double before, st_pass *pass
     add_stats(&pass->stats);
 }
 
-st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink, st_error *err)
+static st_status configure(const st_run *r, const st_ggml_params *p, const st_sink *sink,
+                           st_error *err)
 {
     st_ggml_params gp = *p;
     st_ggml_stats forgotten;
@@ -262,8 +267,13 @@ st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink,
     gp.n_tok = r->n_tok;
     st_ggml_take_error(NULL);
     st_ggml_take_stats(&forgotten);
-    llama_memory_clear(llama_get_memory(r->ctx), false);
     return st_ggml_configure(&gp, sink, err);
+}
+
+st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink, st_error *err)
+{
+    llama_memory_clear(llama_get_memory(r->ctx), false);
+    return configure(r, p, sink, err);
 }
 
 /* Micro-batches from r->done on, and what is to be done between them. */
@@ -297,13 +307,14 @@ st_status sti_run_pass(st_run *r, const char *what, int64_t done, const sti_betw
     double before = pass->seconds;
     st_error mine = {.status = ST_OK};
     st_status status;
-    r->stop = false;
+    r->stop = r->whole = false;
     r->whole_batches = between != NULL;
     r->what = what;
     r->done = done;
     status = run_batches(r, &batch, between, start, before, pass, &mine);
     if (status != ST_OK && err != NULL)
         *err = mine;
+    r->whole = status == ST_OK;
     llama_batch_free(batch);
     account(r, start, before, pass);
     return status;
@@ -315,4 +326,21 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     *pass = (st_pass){.seconds = 0.0};
     STI_TRY(sti_run_begin(r, p, sink, err));
     return sti_run_pass(r, what, 0, NULL, pass, err);
+}
+
+st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, int64_t from,
+                       const char *what, st_pass *pass, st_error *err)
+{
+    if (from < 0 || from >= r->n_tok)
+        return sti_fail(err, ST_ERR_ARG, -1, "from is %lld, must be within the %lld tokens",
+                        (long long)from, (long long)r->n_tok);
+    *pass = (st_pass){.seconds = 0.0};
+    from = from / CUT_TOK * CUT_TOK;
+    if (!r->whole || from == 0 ||
+        !llama_memory_seq_rm(llama_get_memory(r->ctx), 0, (llama_pos)from, -1)) {
+        from = 0;
+        llama_memory_clear(llama_get_memory(r->ctx), false);
+    }
+    STI_TRY(configure(r, p, sink, err));
+    return sti_run_pass(r, what, from, NULL, pass, err);
 }
