@@ -19,6 +19,7 @@ static const struct {
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},
     {"bench", cmd_bench, "what this machine does with a model, beside stock libllama"},
+    {"ruler", cmd_ruler, "RULER's long-context tasks, dense beside pruned"},
     {"check", cmd_check, "prove that a trace is sound, or salvage an interrupted one"},
 };
 
