@@ -101,6 +101,11 @@ ST_API st_status st_model_read_tokens(const st_model *model, const char *path, i
  * written. */
 ST_API int st_model_piece(const st_model *model, int32_t token, char *buf, int size);
 
+/* Tokens [*begin, *end) whose pieces hold the first place where the text [n_bytes] stands in the
+ * sequence. False: it stands nowhere (or out of memory, or n_bytes < 1). */
+ST_API bool st_model_locate(const st_model *model, const int32_t *token, int64_t n_tok,
+                            const char *text, int64_t n_bytes, int64_t *begin, int64_t *end);
+
 ST_API void st_tokens_free(int32_t *token);
 ST_API void st_text_free(char *text);
 
@@ -115,6 +120,7 @@ typedef struct st_run_params {
     const char *type_k; /* "f16": cache types f32, f16, bf16, q8_0, ...                          */
     const char *type_v; /* "f16"                                                                  */
     int n_last; /* 32: last positions whose predictions are kept                           */
+    int n_more; /* 0: room for tokens that st_run_greedy adds                              */
     bool stock_attention; /* false. true: ggml's own attention kernel, for comparison */
     st_progress progress;
 } st_run_params;
@@ -150,6 +156,12 @@ ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink
 ST_API st_status st_run_again(st_run *run, const st_ggml_params *p, const st_sink *sink,
                               int64_t from, const char *what, st_pass *pass, st_error *err);
 
+/* Greedy decoding: a pass over the run's tokens, then the most probable tokens one by one, ties to
+ * the lower id, into out [n_most]; ends before an end-of-turn token. *n_out: how many. n_most must
+ * not be more than the run's n_more. Errors: ST_ERR_ARG, those of st_run_pass. */
+ST_API st_status st_run_greedy(st_run *run, const st_ggml_params *p, const char *what, int n_most,
+                               int32_t *out, int *n_out, st_error *err);
+
 /* ---- comparing predictions ------------------------------------------------------------------- */
 
 typedef struct st_agreement {
@@ -164,6 +176,59 @@ typedef struct st_agreement {
 /* a, b: logits [n_last, n_vocab]. */
 ST_API void st_compare(const float *a, const float *b, int n_last, int n_vocab,
                        st_agreement *result);
+
+/* ---- an answer, teacher-forced ----------------------------------------------------------------
+ */
+
+/* A prompt and the answer it should get, run as one sequence: the prediction at each of the
+ * answer's positions is made with the right answer before it, so one pass gives them all. Where
+ * every prediction is right, greedy decoding gives the same answer; where one is wrong, it may go
+ * on differently. The dense pass is made once, the pruned ones are compared with it. */
+typedef struct st_answer st_answer;
+
+typedef struct st_answer_params {
+    st_run_params run;     /* n_last and n_more are ignored                                      */
+    int block_q, block_k;  /* 32, 16: those of the pruned passes                                 */
+    int cert_rows;         /* 8: certified rows a layer of the pruned passes                     */
+    uint64_t seed;         /* 0: moves them                                                      */
+    const int64_t *needle; /* [2 n_needle] token spans begin, end that hold what the answer needs;
+                              not copied; n_needle 0: not watched                                */
+    int64_t n_needle;
+    double retrieval; /* 0.1: a head retrieves if it puts more than this mass on the needle       */
+} st_answer_params;
+
+ST_API st_answer_params st_answer_params_default(void);
+
+typedef struct st_answer_pass {
+    int n_answer;       /* positions                                                           */
+    const int32_t *top; /* [n_answer] most probable tokens; the answer's, until its next pass  */
+    int n_same;         /* positions with the dense pass's most probable token                 */
+    double kl;          /* KL(dense || this), mean over the positions, nats                    */
+    int64_t k;          /* 0: dense                                                            */
+    int64_t kept_pairs, causal_pairs; /* of the pruned layers, all heads; pairs the model sees   */
+    double recall; /* exact mass of the kept blocks, mean over certified rows; -1: none   */
+    /* Of every pruned layer, head and query block with answer rows (those that predict a token of
+     * the answer): where the dense pass's exact mass on the needle's key blocks, mean over the
+     * block's answer rows, is above `retrieval`, it counts in n_retrieval, and in n_needle_kept if
+     * the heaviest of those key blocks was kept. */
+    int64_t n_retrieval, n_needle_kept;
+    double seconds;
+} st_answer_pass;
+
+/* Runs token [n_tok], whose last n_answer are the answer, densely. *answer is the caller's
+ * (st_answer_free); *dense (may be NULL) is valid until the first st_answer_run. Errors: ST_ERR_ARG
+ * (1 <= n_answer < n_tok, n_answer <= 4096, a span outside the tokens), those of st_run_create and
+ * st_run_pass. */
+ST_API st_status st_answer_create(st_model *model, const int32_t *token, int64_t n_tok,
+                                  int64_t n_answer, const st_answer_params *p, st_answer **answer,
+                                  st_answer_pass *dense, st_error *err);
+
+/* One pruned pass with the budget select->k (and select->mass). Method window keeps, beside its
+ * own, as many blocks before the diagonal as fill k. ST_ERR_ARG: block sizes differ from the
+ * answer's; else as st_run_pass. */
+ST_API st_status st_answer_run(st_answer *answer, const st_select_params *select,
+                               st_answer_pass *pass, st_error *err);
+ST_API void st_answer_free(st_answer *answer);
 
 /* ---- tracing: the main job ------------------------------------------------------------------- */
 

@@ -26,7 +26,7 @@ struct st_run {
     struct ggml_threadpool *threads;
     int32_t *token;
     int64_t n_tok;
-    int n_ubatch, n_last;
+    int n_ubatch, n_last, n_more;
     bool stock;         /* ggml's own attention, whatever a pass asks for */
     bool whole;         /* the last pass ended well: the cache holds all tokens */
     bool whole_batches; /* a wish to stop waits for the end of the micro-batch */
@@ -45,6 +45,11 @@ st_run_params st_run_params_default(void)
 int64_t sti_run_n_tok(const st_run *run)
 {
     return run->n_tok;
+}
+
+int sti_run_n_more(const st_run *run)
+{
+    return run->n_more;
 }
 
 struct llama_context *sti_run_context(const st_run *run)
@@ -102,7 +107,7 @@ static st_status make_context(st_run *r, const st_run_params *p, bool saved, st_
     r->stock = p->stock_attention;
     STI_TRY(st_ggml_configure(&gp, NULL, err));
     r->n_ubatch = sti_run_ubatch(r->n_tok, p->n_ubatch);
-    cp.n_ctx = (uint32_t)sti_round_up(r->n_tok, 256);
+    cp.n_ctx = (uint32_t)sti_round_up(r->n_tok + r->n_more, 256);
     cp.n_batch = cp.n_ubatch = (uint32_t)r->n_ubatch;
     cp.n_seq_max = saved ? STI_CELLS_N_SEQ : 1;
     cp.kv_unified = true; /* all sequences in one row of cells */
@@ -135,10 +140,13 @@ st_status sti_run_create(st_model *model, const int32_t *token, int64_t n_tok,
     st_run *r;
     st_status status;
     *run = NULL;
-    if (n_tok < 1 || n_tok > INT32_MAX / 2 || p->n_last < 1 || p->n_last > 4096 || p->n_ubatch < 0)
+    if (n_tok < 1 || n_tok > INT32_MAX / 2 || p->n_last < 1 || p->n_last > 4096 || p->n_more < 0 ||
+        p->n_more > 1 << 20 || p->n_ubatch < 0)
         return sti_fail(err, ST_ERR_ARG, -1,
-                        "n_tok is %lld, n_last %d, n_ubatch %d; must be 1..%d, 1..4096, >= 0",
-                        (long long)n_tok, p->n_last, p->n_ubatch, INT32_MAX / 2);
+                        "n_tok is %lld, n_last %d, n_more %d, n_ubatch %d; must be 1..%d, 1..4096, "
+                        "0..%d, >= 0",
+                        (long long)n_tok, p->n_last, p->n_more, p->n_ubatch, INT32_MAX / 2,
+                        1 << 20);
     STI_TRY(sti_check_tokens(model, token, n_tok, err));
     r = sti_calloc(sizeof *r);
     if (r == NULL)
@@ -146,6 +154,7 @@ st_status sti_run_create(st_model *model, const int32_t *token, int64_t n_tok,
     r->model = model;
     r->n_tok = n_tok;
     r->n_last = (int)sti_min(p->n_last, n_tok);
+    r->n_more = p->n_more;
     r->progress = p->progress;
     r->what = "preparing";
     r->token = sti_alloc((size_t)n_tok * sizeof *r->token);
