@@ -259,6 +259,8 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
     t->ggml.cert_rows = t->p->cert_rows;
     t->ggml.seed = t->p->seed;
     t->ggml.lse = t->p->record.lse;
+    t->ggml.group = t->p->record.group;
+    t->ggml.n_group = t->p->record.n_group;
     assume_floor(t);
 }
 
