@@ -44,6 +44,8 @@ typedef struct st_chunk {
     const float *last_recall; /* [n_head] the same for the sequence's last row, which no draw may */
     const float *last_err; /* miss; both NULL if it is not among these rows                     */
     const st_group_sums *groups; /* of these rows (attend.h), NULL: not wanted */
+    const float *cert_rest;      /* [n_head, n_cert, groups' n_group] exact mass that the certified
+                                    rows' selections leave out (st_group_rest); NULL: not known */
 } st_chunk;
 
 /* ---- certificate ----------------------------------------------------------------------------- */
@@ -280,11 +282,18 @@ ST_API st_status st_trace_readers(const st_trace *trace, const st_trace_part *pa
 ST_API st_status st_trace_group_matrix(const st_trace *trace, int64_t i, int64_t h, float *mean,
                                        st_error *err);
 
-/* Certificate samples of a recorded layer (i as in st_trace_get_layer), as the file has them:
- * *n_row rows at positions *rows [n_row], *recall [heads of the model, n_row] the exact mass of
- * the kept blocks. n_row 0: none. */
-ST_API st_status st_trace_get_samples(const st_trace *trace, int64_t i, const int64_t **rows,
-                                      const float **recall, int64_t *n_row, st_error *err);
+/* The certificate's samples of a recorded layer, as the file has them. */
+typedef struct st_trace_samples {
+    int64_t n_row;       /* 0: none, and the others NULL */
+    const int64_t *rows; /* [n_row] positions, rising */
+    const float *recall; /* [heads of the model, n_row] exact mass of the kept blocks */
+    const float *rest;   /* [recorded heads, n_row, n_group] exact mass of the other keys of each
+                            group; NULL: no groups */
+} st_trace_samples;
+
+/* i: as in st_trace_get_layer; ST_ERR_ARG if out of range. */
+ST_API st_status st_trace_get_samples(const st_trace *trace, int64_t i, st_trace_samples *samples,
+                                      st_error *err);
 
 /* ---- exporting ------------------------------------------------------------------------------- */
 

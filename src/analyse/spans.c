@@ -12,7 +12,7 @@ st_status st_groups_from_bytes(const st_group *bytes, int64_t n, const int64_t *
     STI_TRY(st_groups_check(bytes, n, piece_ptr[n_tok], err));
     for (int64_t i = 0; i < n; i++) {
         st_group span = bytes[i];
-        while (t < n_tok && piece_ptr[t + 1] <= span.begin)
+        while (t < n_tok && (piece_ptr[t + 1] <= span.begin || piece_ptr[t + 1] == piece_ptr[t]))
             t++;
         token[i].begin = t;
         while (t < n_tok && piece_ptr[t] < span.end)

@@ -41,18 +41,17 @@ st_status st_trace_group_matrix(const st_trace *t, int64_t i, int64_t h, float *
     return ST_OK;
 }
 
-st_status st_trace_get_samples(const st_trace *t, int64_t i, const int64_t **rows,
-                               const float **recall, int64_t *n_row, st_error *err)
+st_status st_trace_get_samples(const st_trace *t, int64_t i, st_trace_samples *samples,
+                               st_error *err)
 {
     const sti_layer *l = NULL;
-    *rows = NULL;
-    *recall = NULL;
-    *n_row = 0;
+    *samples = (st_trace_samples){.n_row = 0};
     STI_TRY(find_layer(t, i, &l, err));
     if (l->cert_rows == NULL)
         return ST_OK;
-    *rows = l->cert_rows->data;
-    *recall = l->cert_recall->data;
-    *n_row = l->cert_rows->shape[0];
+    samples->rows = l->cert_rows->data;
+    samples->recall = l->cert_recall->data;
+    samples->rest = l->cert_rest == NULL ? NULL : l->cert_rest->data;
+    samples->n_row = l->cert_rows->shape[0];
     return ST_OK;
 }
