@@ -23,10 +23,14 @@ void sti_pieces_free(sti_pieces *p)
     sti_free(p->share);
 }
 
-/* The first group that ends behind `key`. */
+/* The first group that ends behind `key`; nearly always the one at hand or the next. */
 static int64_t group_behind(const sti_pieces *p, int64_t key)
 {
     int64_t lo = p->n > 0 ? p->column[p->n - 1] : 0, hi = p->n_group;
+    for (int step = 0; step < 2 && lo < hi && p->group[lo].end <= key; step++)
+        lo++;
+    if (lo == hi || p->group[lo].end > key)
+        return lo;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
         if (p->group[mid].end <= key)
@@ -37,34 +41,52 @@ static int64_t group_behind(const sti_pieces *p, int64_t key)
     return lo;
 }
 
-/* The piece of group g in the chunk at hand, which is the last one there or a new one. */
-static bool need_piece(sti_pieces *p, int R, int64_t g)
+/* Room for `more` pieces. */
+static bool reserve(sti_pieces *p, int R, int64_t more)
+{
+    int64_t n = p->n + more;
+    if (n <= p->room[R > LANES])
+        return true;
+    n += n / 2;
+    if (!sti_grow((void **)&p->column, &p->cap_column, n, sizeof *p->column))
+        return false;
+    for (int half = 0; half < R / LANES; half++)
+        if (!sti_grow((void **)&p->sum[half], &p->cap_sum[half], n * LANES, sizeof *p->sum[half]))
+            return false;
+    p->room[R > LANES] = n;
+    return true;
+}
+
+/* Adds lanes [R] to the sums of group g in the chunk at hand: to its last piece, or as a new one.
+ */
+static void add_piece(sti_pieces *p, int R, int64_t g, const float *lanes)
 {
     int64_t before = p->n_chunk > 0 ? p->chunk_end[p->n_chunk - 1] : 0;
-    if (p->n > before && p->column[p->n - 1] == g)
-        return true;
-    if (!sti_grow((void **)&p->column, &p->cap_column, p->n + 1, sizeof *p->column))
-        return false;
+    bool again = p->n > before && p->column[p->n - 1] == g;
+    int64_t i = again ? p->n - 1 : p->n++;
+    p->column[i] = g;
     for (int half = 0; half < R / LANES; half++) {
-        if (!sti_grow((void **)&p->sum[half], &p->cap_sum[half], (p->n + 1) * LANES,
-                      sizeof *p->sum[half]))
-            return false;
-        memset(p->sum[half] + p->n * LANES, 0, LANES * sizeof *p->sum[half]);
+        float *sum = p->sum[half] + i * LANES;
+        const float *from = lanes + half * LANES;
+        if (again)
+            for (int r = 0; r < LANES; r++)
+                sum[r] += from[r];
+        else
+            memcpy(sum, from, LANES * sizeof *sum);
     }
-    p->column[p->n++] = g;
-    return true;
 }
 
 bool sti_pieces_add(sti_pieces *p, int R, int64_t lo, int64_t hi, const float *s)
 {
+    if (!reserve(p, R, hi - lo))
+        return false;
     for (int64_t g = group_behind(p, lo); g < p->n_group && p->group[g].begin < hi; g++) {
         int64_t end = sti_min(p->group[g].end, hi);
-        if (!need_piece(p, R, g))
-            return false;
+        float lanes[2 * LANES] = {0};
         for (int64_t j = sti_max(p->group[g].begin, lo); j < end; j++)
-            for (int half = 0; half < R / LANES; half++)
-                for (int r = 0; r < LANES; r++)
-                    p->sum[half][(p->n - 1) * LANES + r] += s[(j - lo) * R + half * LANES + r];
+            for (int r = 0; r < R; r++)
+                lanes[r] += s[(j - lo) * R + r];
+        add_piece(p, R, g, lanes);
     }
     return true;
 }
@@ -74,16 +96,14 @@ bool sti_pieces_add_fixed(sti_pieces *p, int R, int64_t lo, int64_t hi, const in
 {
     const sti_kernel_table *t = sti_kernels();
     int64_t first = lo / STK_GROUP * STK_GROUP;
+    if (!reserve(p, R, STK_GROUP))
+        return false;
     for (int64_t g = group_behind(p, lo); g < p->n_group && p->group[g].begin < hi; g++) {
         int64_t begin = sti_max(p->group[g].begin, lo) - first;
         int64_t end = sti_min(p->group[g].end, hi) - first;
-        float sum[2 * LANES] = {0};
-        if (!need_piece(p, R, g))
-            return false;
-        (R == 16 ? t->keysum_i16_r16 : t->keysum_i16_r32)(sum, prob, f, begin, end);
-        for (int half = 0; half < R / LANES; half++)
-            for (int r = 0; r < LANES; r++)
-                p->sum[half][(p->n - 1) * LANES + r] += sum[half * LANES + r];
+        _Alignas(64) float lanes[2 * LANES];
+        (R == LANES ? t->keysum_i16_r16 : t->keysum_i16_r32)(lanes, prob, f, begin, end);
+        add_piece(p, R, g, lanes);
     }
     return true;
 }

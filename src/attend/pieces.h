@@ -20,6 +20,7 @@ typedef struct sti_pieces {
     int64_t n_chunk;
     int64_t *chunk_end; /* [n_chunk] one past its last piece */
     float *share;       /* [n] */
+    int64_t room[2];    /* pieces that there is room for, in tiles of 16 and of 32 rows */
     int64_t cap_column, cap_sum[2], cap_chunk, cap_share;
 } sti_pieces;
 

@@ -228,7 +228,7 @@ INLINE void keysum(float *sum, const int16_t *p, const float *f, int64_t first, 
                 _mm256_add_epi32(acc, _mm256_madd_epi16(load(p + (i * R + v) * 2),
                                                         _mm256_set1_epi32(chosen(i, first, end))));
         x = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(f + v));
-        _mm256_storeu_ps(sum + v, _mm256_add_ps(_mm256_loadu_ps(sum + v), x));
+        _mm256_storeu_ps(sum + v, x);
     }
 }
 

@@ -234,10 +234,9 @@ INLINE void keysum(float *sum, const int16_t *p, const float *f, int64_t first, 
             acc[v] = _mm512_add_epi32(
                 acc[v], _mm512_madd_epi16(_mm512_loadu_si512(p + (i * NV + v) * 32), b));
     }
-    for (int v = 0; v < NV; v++) {
-        __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_loadu_ps(f + v * 16));
-        _mm512_storeu_ps(sum + v * 16, _mm512_add_ps(_mm512_loadu_ps(sum + v * 16), x));
-    }
+    for (int v = 0; v < NV; v++)
+        _mm512_storeu_ps(sum + v * 16,
+                         _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_loadu_ps(f + v * 16)));
 }
 
 #define FORMS(R)                                                                                   \

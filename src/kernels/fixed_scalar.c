@@ -105,7 +105,7 @@ static inline void keysum(float *restrict sum, const int16_t *restrict p, const 
         for (int r = 0; r < R; r++)
             acc[r] += p[(j / 2 * R + r) * 2 + j % 2];
     for (int r = 0; r < R; r++)
-        sum[r] += (float)acc[r] * f[r];
+        sum[r] = (float)acc[r] * f[r];
 }
 
 #define FORMS(R)                                                                                   \

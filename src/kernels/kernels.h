@@ -58,7 +58,7 @@ typedef void stk_prob_fn(int16_t *p, float *max, float *sum, const float *s);
 typedef void stk_ipv_fn(float *o, const int16_t *p, const float *f, const int16_t *v,
                         const float *vscale, int64_t d);
 
-/* sum[r] += f[r] * sum_{first <= j < end} p[j][r]: what some of the 16 keys have together. p: of
+/* sum[r] = f[r] * sum_{first <= j < end} p[j][r]: what some of the 16 keys have together. p: of
  * prob, 0 <= first <= end <= 16; the inner sum is exact. */
 typedef void stk_keysum_fn(float *sum, const int16_t *p, const float *f, int64_t first,
                            int64_t end);
