@@ -8,13 +8,14 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "edit_args.h"
+#include "group_args.h"
 #include "out.h"
 #include "prompt_args.h"
 
 struct trace_args {
     prompt_args prompt;
     const char *out;
-    const char *layers, *heads, *rows, *against, *weights, *ctk, *ctv, *checkpoint;
+    const char *layers, *heads, *rows, *groups, *against, *weights, *ctk, *ctv, *checkpoint;
     budget_args budget;
     edit_args edits;
     int64_t n_thread, cert_rows, seed, ubatch;
@@ -40,6 +41,9 @@ static int parse(struct trace_args *a, int argc, char **argv)
         {"--heads", "LIST", ARG_TEXT, &a->heads, 0, 0, "record only these heads of each layer"},
         {"--rows", "A:B", ARG_TEXT, &a->rows, 0, 0,
          "record only what these rows (tokens) read; negative from the end, e.g. -64:"},
+        {"--groups", "FILE", ARG_TEXT, &a->groups, 0, 0,
+         "record attention from group to group of tokens: spans of the prompt's bytes, one a\n"
+         "line, first byte and one past the last (sentences, say)"},
         {"--lse", NULL, ARG_FLAG, &a->lse, 0, 0, "record the log-sum-exp of every row"},
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are certified by exact attention (32)"},
@@ -282,12 +286,28 @@ static int check_record(const struct trace_args *a, const st_model_info *info, i
     return -1;
 }
 
+/* --groups into what is recorded; *group is free()d by the caller. */
+static st_status read_groups(const struct trace_args *a, const st_model *model,
+                             const int32_t *token, int64_t n_tok, st_trace_options *o,
+                             st_group **group, st_error *err)
+{
+    int64_t n;
+    char *text = prompt_args_text(&a->prompt, &n, err);
+    st_status status = text != NULL ? ST_OK : err->status;
+    if (status == ST_OK)
+        status = group_args_read(a->groups, model, text, n, token, n_tok, group, &o->n_group, err);
+    o->group = *group;
+    free(text);
+    return status;
+}
+
 static int run(const struct trace_args *a, st_trace_params *p, st_model_params *mp)
 {
     out_bar bar = {.quiet = a->quiet};
     st_model *model;
     int32_t *token = NULL;
     st_edit *edit = NULL;
+    st_group *group = NULL;
     int64_t n_tok = 0;
     st_trace_report report = {.part_left = false};
     st_model_info info;
@@ -307,15 +327,19 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
         if (n_tok > info.n_ctx_train)
             fprintf(stderr, "sparsetrace: note: %lld tokens, but the model was trained on %d\n",
                     (long long)n_tok, info.n_ctx_train);
-        status = edit_args_read(&a->edits, n_tok, &edit, &p->n_edit, &err);
-        p->edit = edit;
+        if (a->groups != NULL)
+            status = read_groups(a, model, token, n_tok, &p->record, &group, &err);
         if (status == ST_OK)
-            status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
+            status = edit_args_read(&a->edits, n_tok, &edit, &p->n_edit, &err);
+        p->edit = edit;
     }
+    if (status == ST_OK)
+        status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
     out_progress_end(&bar);
     code = status == ST_OK ? finish(a, model, &report) : failed(a, &report, &err);
 done:
     free(edit);
+    free(group);
     st_tokens_free(token);
     st_model_free(model);
     return code;

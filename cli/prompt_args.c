@@ -54,6 +54,17 @@ static char *read_file(const char *path, int64_t *n, st_error *err)
     return buf;
 }
 
+char *prompt_args_text(const prompt_args *a, int64_t *n, st_error *err)
+{
+    char *copy;
+    if (a->file != NULL)
+        return read_file(a->file, n, err);
+    *n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
+    copy = out_need((size_t)*n + 1);
+    memcpy(copy, a->text != NULL ? a->text : "", (size_t)*n);
+    return copy;
+}
+
 /* text + what the answer begins with (free()) */
 static char *with_answer(const char *text, int64_t *n, const char *answer)
 {
@@ -68,9 +79,8 @@ static char *with_answer(const char *text, int64_t *n, const char *answer)
 static st_status tokens_of_text(const prompt_args *a, const st_model *model, int32_t **token,
                                 int64_t *n_tok, st_error *err)
 {
-    int64_t n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
-    char *own = a->file != NULL ? read_file(a->file, &n, err) : NULL, *chat = NULL, *all;
-    const char *text = a->file != NULL ? own : a->text;
+    int64_t n;
+    char *text = prompt_args_text(a, &n, err), *chat = NULL, *all;
     st_status status = text != NULL ? ST_OK : ST_ERR_IO;
     if (status == ST_OK && a->chat)
         status = st_model_chat(model, text, n, &chat, &n, err);
@@ -80,7 +90,7 @@ static st_status tokens_of_text(const prompt_args *a, const st_model *model, int
         free(all);
     }
     st_text_free(chat);
-    free(own);
+    free(text);
     return status;
 }
 

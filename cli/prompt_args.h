@@ -29,6 +29,10 @@ typedef struct prompt_args {
 /* -1 to go on, else the exit code after a complaint. */
 int prompt_args_check(const prompt_args *a, const char *verb);
 
+/* The prompt's text as it was given, without template and answer, [*n] bytes (free()); empty for
+ * tokens. NULL with *err: it cannot be read. */
+char *prompt_args_text(const prompt_args *a, int64_t *n, st_error *err);
+
 /* The prompt's tokens: the caller's (st_tokens_free). */
 st_status prompt_args_read(const prompt_args *a, const st_model *model, int32_t **token,
                            int64_t *n_tok, st_error *err);

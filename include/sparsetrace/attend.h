@@ -24,20 +24,37 @@
 extern "C" {
 #endif
 
+/* Attention from group to group (st_group in attn.h):
+ *
+ *   sum[h][i][j] = sum over rows r of group first + i, and keys c of group j, of exp(s[h][r][c] -
+ * lse)
+ *
+ * over the rows and kept keys of this call: a group that reaches beyond the call's rows has its
+ * other part in other calls. Sums are made while the probabilities are at hand; what is held is
+ * [rows' groups + edges of query blocks, n_group] for each head, never a row of attention. */
+typedef struct st_group_sums {
+    const st_group *group; /* [n_group] in: passes st_groups_check */
+    int64_t n_group;
+    int64_t first, n; /* in: st_groups_touched of the call's positions */
+    float *sum;       /* [n_head, n, n_group], filled in; the caller's */
+} st_group_sums;
+
 /* Where results go. Every pointer may be NULL: that result is not wanted. */
 typedef struct st_attend_out {
     float *out; /* row i of head h at out + i * stride_tok + h * stride_head (elements), d_v wide */
     int64_t stride_tok, stride_head;
     float *lse;  /* [n_head, n_q], natural log */
     float *mass; /* [nnz of the selection], in the order of its indices */
+    const st_group_sums *groups;
 } st_attend_out;
 
-/* Attention over `sel` (made for the same `a`). Errors: ST_ERR_ARG (shapes or blocks do not fit),
- * ST_ERR_MEM. */
+/* Attention over `sel` (made for the same `a`). Errors: ST_ERR_ARG (shapes, blocks or groups do
+ * not fit), ST_ERR_MEM. */
 ST_API st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
                            const st_attend_out *out, st_error *err);
 
-/* Exact attention. out->mass must be NULL. */
+/* Exact attention. out->mass and out->groups must be NULL: for these use st_attend over
+ * st_select_all. */
 ST_API st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *out,
                                  st_error *err);
 
@@ -53,14 +70,24 @@ ST_API st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int6
  * 0.1 s. */
 ST_API double st_attend_peak(void);
 
+/* What a selection leaves out, by groups of tokens. */
+typedef struct st_group_rest {
+    const st_group *group; /* [n_group] in: passes st_groups_check */
+    int64_t n_group;
+    float *rest; /* [n_head, n_row, n_group], filled in: exact probability of the group's keys that
+                    lie in no kept block */
+} st_group_rest;
+
 /* Exact attention of n_row rows against what the sparse run did there.
  *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q
- *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                       (may be
- * NULL) err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6 (may
- * be NULL) `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
+ *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                    (may be NULL)
+ *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6
+ *                                                                                   (may be NULL)
+ *   rest     see above                                                              (may be NULL)
+ * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
 ST_API st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
                             const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
-                            float *err_rel, st_error *err);
+                            float *err_rel, const st_group_rest *rest, st_error *err);
 
 #ifdef __cplusplus
 }

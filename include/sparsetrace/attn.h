@@ -69,7 +69,21 @@ typedef struct st_attn {
     int64_t n_edit;
 } st_attn;
 
-/* ST_OK if every rule above holds, else ST_ERR_ARG with a message that names the field. O(n_q). */
+/* A group of tokens: positions [begin, end). A sentence, say. */
+typedef struct st_group {
+    int64_t begin, end;
+} st_group;
+
+/* ST_OK if the n groups lie one behind the other within 0..n_tok, none of them empty; gaps are
+ * fine. Else ST_ERR_ARG with the number of the first group that breaks this as its position. */
+ST_API st_status st_groups_check(const st_group *group, int64_t n, int64_t n_tok, st_error *err);
+
+/* The groups that have a position in [begin, end): *first and how many. group as above. */
+ST_API int64_t st_groups_touched(const st_group *group, int64_t n, int64_t begin, int64_t end,
+                                 int64_t *first);
+
+/* ST_OK if every rule of st_attn holds, else ST_ERR_ARG with a message that names the field.
+ * O(n_q). */
 ST_API st_status st_attn_check(const st_attn *a, st_error *err);
 
 #ifdef __cplusplus

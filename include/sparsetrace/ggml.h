@@ -55,6 +55,9 @@ typedef struct st_ggml_params {
      * edits. Not copied: they stay where they are until configured anew. NULL: none */
     const st_edit *edit; /* [n_edit] */
     int64_t n_edit;
+    const st_group *group; /* [n_group] as st_groups_check wants it: the sink also gets attention
+                              from group to group. Not copied: there until configured anew   */
+    int64_t n_group;       /* 0: none                                                        */
 } st_ggml_params;
 
 ST_API st_ggml_params st_ggml_params_default(void);
@@ -67,7 +70,8 @@ typedef struct st_sink {
     void *ctx;
 } st_sink;
 
-/* Sets the configuration of the process; sink NULL: none. ST_ERR_ARG as st_select_params_check. */
+/* Sets the configuration of the process; sink NULL: none. ST_ERR_ARG as st_select_params_check
+ * and st_groups_check. */
 ST_API st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink, st_error *err);
 
 /* Adds the backend to ggml's registry, once; contexts made later use it. Only in a program that

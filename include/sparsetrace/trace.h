@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-#include "sparsetrace/select.h"
+#include "sparsetrace/attend.h"
 #include "sparsetrace/tensors.h"
 
 #ifdef __cplusplus
@@ -43,6 +43,9 @@ typedef struct st_chunk {
     const float *cert_err;    /* [n_head, n_cert] relative output error */
     const float *last_recall; /* [n_head] the same for the sequence's last row, which no draw may */
     const float *last_err; /* miss; both NULL if it is not among these rows                     */
+    const st_group_sums *groups; /* of these rows (attend.h), NULL: not wanted */
+    const float *cert_rest;      /* [n_head, n_cert, groups' n_group] exact mass that the certified
+                                    rows' selections leave out (st_group_rest); NULL: not known */
 } st_chunk;
 
 /* ---- certificate ----------------------------------------------------------------------------- */
@@ -95,6 +98,11 @@ typedef struct st_trace_options {
     int64_t n_head;
     /* record only query blocks that touch rows [begin, end); 0, 0: all */
     int64_t row_begin, row_end;
+    /* record attention from group to group of tokens (sentences, say) for the recorded layers and
+     * heads, of all rows; group [n_group] as st_groups_check wants it, copied. Every chunk must
+     * bring the sums then. 0: none */
+    const st_group *group;
+    int64_t n_group;
 } st_trace_options;
 
 /* Starts `path.part`; an older .part is overwritten, one that another process is writing is not.
@@ -185,6 +193,7 @@ typedef struct st_trace_info {
     bool complete;   /* false: salvaged from an interrupted run, or rows are missing */
     bool has_lse;    /* every recorded layer has its log-sum-exp */
     bool has_cert;
+    int64_t n_group; /* groups of tokens, 0: no matrices from group to group */
     float mass_floor;
     int64_t row_begin, row_end;        /* the query blocks that touch these rows are recorded */
     int64_t kept_pairs, visible_pairs; /* of the pruned layers, recorded or not, their exact rows
@@ -206,6 +215,10 @@ typedef struct st_trace_layer {
     const float *lse;       /* [n_head, n_tok] or NULL; -inf: saw nothing, or not recorded */
     int64_t kept_pairs, visible_pairs; /* of its sparse chunks, all heads of the layer */
     int64_t exact_pairs;               /* of its exact chunks, all heads */
+    int64_t group_nnz;                 /* attention from group to group; NULL without groups */
+    const int64_t *group_indptr;       /* [n_head * n_group + 1] */
+    const int32_t *group_indices;      /* [group_nnz] */
+    const float *group_mean;           /* [group_nnz] */
 } st_trace_layer;
 
 /* i: 0 .. n_layer - 1. ST_ERR_ARG if out of range. The arrays are the file's own bytes: follow
@@ -225,6 +238,9 @@ ST_API const int32_t *st_trace_tokens(const st_trace *trace); /* [n_tok] or NULL
  * NULL. */
 ST_API const char *st_trace_text(const st_trace *trace, int64_t begin, int64_t end,
                                  int64_t *n_bytes);
+/* The groups [info.n_group], NULL if there are none. As the file has them: sound in a validated
+ * trace. */
+ST_API const st_group *st_trace_groups(const st_trace *trace);
 /* A metadata JSON document by key, or NULL if there is none or it does not parse. */
 ST_API const char *st_trace_json(const st_trace *trace, const char *key);
 /* One string, number or truth value of such a document as text, by JSON pointer ("/model/name");
@@ -257,6 +273,27 @@ ST_API st_status st_trace_reads(const st_trace *trace, const st_trace_part *part
 ST_API st_status st_trace_readers(const st_trace *trace, const st_trace_part *part,
                                   int64_t key_begin, int64_t key_end, double *readers,
                                   st_error *err);
+
+/* Attention from group to group in one head: mean[i * n_group + j] = mean over the rows of group i
+ * that were run and the tokens of group j of the probability that the row's softmax (over the kept
+ * keys) puts on the token; 0 where nothing of j was kept. i: layer as in st_trace_get_layer, h:
+ * position in its head list. mean: [n_group, n_group]. ST_ERR_ARG: no groups, i or h out of range.
+ */
+ST_API st_status st_trace_group_matrix(const st_trace *trace, int64_t i, int64_t h, float *mean,
+                                       st_error *err);
+
+/* The certificate's samples of a recorded layer, as the file has them. */
+typedef struct st_trace_samples {
+    int64_t n_row;       /* 0: none, and the others NULL */
+    const int64_t *rows; /* [n_row] positions, rising */
+    const float *recall; /* [heads of the model, n_row] exact mass of the kept blocks */
+    const float *rest;   /* [recorded heads, n_row, n_group] exact mass of the other keys of each
+                            group; NULL: no groups */
+} st_trace_samples;
+
+/* i: as in st_trace_get_layer; ST_ERR_ARG if out of range. */
+ST_API st_status st_trace_get_samples(const st_trace *trace, int64_t i, st_trace_samples *samples,
+                                      st_error *err);
 
 /* ---- exporting ------------------------------------------------------------------------------- */
 

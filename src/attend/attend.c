@@ -6,6 +6,7 @@
  * of 32. Exact: a task is a tile of 32 (row, head) pairs of one KV head, rows outermost, so that
  * grouped heads share the keys they read and a single decoded row still fills the lanes.
  */
+#include "attend/group_rows.h"
 #include "attend/job.h"
 #include "base/attn_rows.h"
 #include "base/util.h"
@@ -16,7 +17,8 @@ struct attend {
     int kv;                  /* the KV head at hand */
     const st_selection *sel; /* sparse only */
     const st_attend_out *out;
-    int64_t n_tile; /* exact only: tiles of one KV head */
+    sti_group_rows groups; /* sparse only */
+    int64_t n_tile;        /* exact only: tiles of one KV head */
 };
 
 static void store(const struct attend *x, const sti_tile_work *w, const sti_tile *tile)
@@ -45,17 +47,26 @@ static st_status run(struct attend *x, const st_attn *a, st_pool *pool, int64_t 
 {
     bool ok = a->precise || sti_pack_begin(&x->pack, a, pool);
     ok = sti_job_begin(&x->job, a, a->precise ? NULL : &x->pack, pool) && ok;
+    ok = ok && sti_group_rows_begin(&x->groups, x->out->groups, a->n_head, n_task);
+    for (int t = 0; ok && x->groups.out != NULL && t < x->job.n_thread; t++) {
+        x->job.thread[t].work->pieces.group = x->groups.out->group;
+        x->job.thread[t].work->pieces.n_group = x->groups.out->n_group;
+    }
     for (x->kv = 0; ok && x->kv < a->n_kv_head; x->kv++) {
         if (!a->precise) {
             sti_pack_head(&x->pack, x->kv);
             want(x);
             ok = sti_pack_fill(&x->pack, x->out->out != NULL);
         }
-        if (ok)
+        if (ok) {
             sti_pool_run(pool, n_task, fn, x);
+            sti_group_rows_fold(&x->groups, x->kv * (a->n_head / a->n_kv_head),
+                                n_task / (a->n_head / a->n_kv_head));
+        }
     }
     ok = sti_job_end(&x->job, ok);
     sti_pack_end(&x->pack);
+    sti_group_rows_end(&x->groups);
     return ok ? ST_OK
               : sti_fail_mem(err, (size_t)(a->d_k + a->d_v) * STI_CHUNK_KEYS * sizeof(float));
 }
@@ -76,8 +87,10 @@ static void sparse_task(void *ctx, int64_t i_task, int thread)
     int64_t row1 = sti_min((qb + 1) * sel->bq - a->first_query, a->n_q);
     int64_t n_seg = sti_block_segments(t, a, sel->indices + begin, n, sel->bk);
     float *mass = x->out->mass != NULL ? x->out->mass + begin : NULL;
+    bool shares = mass != NULL || x->groups.out != NULL;
     if (mass != NULL)
         memset(mass, 0, (size_t)n * sizeof *mass);
+    sti_group_rows_task(&x->groups, i_task, a->first_query + row0, a->first_query + row1);
     for (int64_t row = row0; row < row1; row += STI_TILE_ROWS) {
         sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, row1 - row)};
         for (int r = 0; r < tile.n; r++) {
@@ -85,7 +98,9 @@ static void sparse_task(void *ctx, int64_t i_task, int thread)
             tile.row[r] = row + r;
         }
         if (n_seg < 0 ||
-            !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, mass != NULL)) {
+            !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, shares) ||
+            !sti_group_rows_add(&x->groups, i_task, tile.head[0], t->work, a->first_query + row,
+                                tile.n)) {
             t->failed = true;
             return;
         }
@@ -113,6 +128,7 @@ st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
     STI_TRY(st_attn_check(a, err));
     STI_TRY(check_out(a, out, err));
     STI_TRY(sti_check_selection(a, sel, err));
+    STI_TRY(sti_group_rows_check(a, out->groups, err));
     return run(&x, a, pool, a->n_head / a->n_kv_head * sel->nbq, want_kept, sparse_task, err);
 }
 
@@ -165,8 +181,8 @@ st_status st_attend_exact(const st_attn *a, st_pool *pool, const st_attend_out *
 {
     struct attend x = {.out = out};
     STI_TRY(st_attn_check(a, err));
-    if (out->mass != NULL)
-        return sti_fail(err, ST_ERR_ARG, -1, "mass needs a selection: use st_attend");
+    if (out->mass != NULL || out->groups != NULL)
+        return sti_fail(err, ST_ERR_ARG, -1, "mass and groups need a selection: use st_attend");
     STI_TRY(check_out(a, out, err));
     x.n_tile = sti_ceil_div(a->n_q * (a->n_head / a->n_kv_head), STI_TILE_ROWS);
     return run(&x, a, pool, x.n_tile, want_visible, exact_task, err);

@@ -38,11 +38,9 @@ bool sti_hide_begin(sti_hide *h, const st_attn *a, const int *head, const int64_
     return true;
 }
 
-void sti_hide_scores(const sti_hide *h, float *s, int R, int64_t key, int64_t n)
+static void hide(const sti_hide *h, float *s, int R, int64_t key, int64_t n)
 {
     uint32_t named[128] = {0}, denied[128] = {0};
-    if (h->n == 0)
-        return;
     for (int64_t i = 0; i < h->n; i++) {
         const sti_tile_edit *e = &h->edit[i];
         uint32_t *bits = e->keep ? named : denied;
@@ -55,6 +53,12 @@ void sti_hide_scores(const sti_hide *h, float *s, int R, int64_t key, int64_t n)
         for (; hidden != 0; hidden &= hidden - 1)
             s[j * R + __builtin_ctz(hidden)] = -INFINITY;
     }
+}
+
+void sti_hide_scores(const sti_hide *h, float *s, int R, int64_t key, int64_t n)
+{
+    if (h->n > 0)
+        hide(h, s, R, key, n);
 }
 
 void sti_hide_free(sti_hide *h)

@@ -61,6 +61,7 @@ void sti_tile_work_free(sti_tile_work *w)
     sti_free(w->seg_sum);
     sti_free(w->chunk_factor);
     sti_free(w->seg_chunk);
+    sti_pieces_free(&w->pieces);
     sti_free(w);
 }
 
@@ -278,7 +279,7 @@ static int64_t chunk_end(const sti_tile_work *w, const sti_segment *seg, int64_t
     return i;
 }
 
-static void run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t begin,
+static bool run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg, int64_t begin,
                       int64_t end, int32_t chunk, bool values, bool shares)
 {
     sti_segment run;
@@ -298,12 +299,16 @@ static void run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment 
             memcpy(w->seg_sum + i * w->R, sum, (size_t)w->R * sizeof(float));
             w->seg_chunk[i] = chunk;
         }
+        if (w->pieces.group != NULL &&
+            !sti_pieces_add(&w->pieces, w->R, seg[i].key, seg[i].end, w->s + n * w->R))
+            return false;
     }
     n = 0;
     for (int64_t i = begin; values && i < end; n += run.end - run.key) {
         i = join(seg, i, end, &run);
         segment_values(w, tile, w->s + n * w->R, &run);
     }
+    return true;
 }
 
 /* ---- a chunk in fixed point -------------------------------------------------------------------
@@ -374,7 +379,7 @@ static void prefetch(const void *p, int64_t bytes)
         __builtin_prefetch((const char *)p + i);
 }
 
-static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg,
+static bool run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg,
                             int64_t begin, int64_t end, int32_t chunk, bool values, bool shares)
 {
     const sti_kernel_table *t = sti_kernels();
@@ -408,8 +413,13 @@ static void run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
             w->seg_chunk[i] = chunk;
         }
     }
+    for (int64_t i = 0; w->pieces.group != NULL && i < n; i++)
+        if (!sti_pieces_add_fixed(&w->pieces, w->R, parts[i].lo, parts[i].hi,
+                                  w->p + i * STK_GROUP * R, w->part_max + i * R))
+            return false;
     for (int64_t i = 0; values && i < n; i++)
         part_values(w, w->p + i * STK_GROUP * R, w->part_max + i * R, &parts[i]);
+    return true;
 }
 
 /* ---- all chunks -------------------------------------------------------------------------------
@@ -423,10 +433,14 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
         !sti_hide_begin(&w->hide, w->a, tile->head, tile->row, tile->n))
         return false;
     load_rows(w, tile);
+    sti_pieces_start(&w->pieces);
     for (int64_t i = 0; i < n_seg; chunk++) {
         int64_t end = chunk_end(w, seg, i, n_seg);
-        (w->pack == NULL ? run_chunk : run_chunk_fixed)(w, tile, seg, i, end, chunk, values,
-                                                        shares);
+        if (!(w->pack == NULL ? run_chunk : run_chunk_fixed)(w, tile, seg, i, end, chunk, values,
+                                                             shares))
+            return false;
+        if (w->pieces.group != NULL && !sti_pieces_end_chunk(&w->pieces))
+            return false;
         i = end;
     }
     if (shares)
@@ -449,6 +463,12 @@ void sti_tile_output(const sti_tile_work *w, int r, float *dst)
 float sti_tile_share(const sti_tile_work *w, int64_t i, int r)
 {
     return w->seg_sum[i * w->R + r] * w->chunk_factor[(int64_t)w->seg_chunk[i] * w->R + r];
+}
+
+bool sti_tile_group_total(sti_tile_work *w, int begin, int end, float *total)
+{
+    float unit = w->pack == NULL ? 1.0f : 1.0f / 32767.0f;
+    return sti_pieces_total(&w->pieces, w->R, begin, end, w->chunk_factor, unit, total);
 }
 
 float sti_tile_share_sum(const sti_tile_work *w, int64_t i)

@@ -8,6 +8,7 @@
 
 #include "attend/hide.h"
 #include "attend/pack.h"
+#include "attend/pieces.h"
 #include "sparsetrace/attend.h"
 
 #define STI_TILE_ROWS 32
@@ -44,6 +45,7 @@ typedef struct sti_tile_work {
     float *chunk_factor; /* [n_chunk, R] */
     int32_t *seg_chunk;
     int64_t cap_seg, cap_chunk, cap_seg_chunk;
+    sti_pieces pieces; /* of groups of keys, if pieces.group is set; then give `shares` too */
 } sti_tile_work;
 
 sti_tile_work *sti_tile_work_new(const st_attn *a, const sti_pack *pack);
@@ -69,5 +71,8 @@ void sti_tile_output(const sti_tile_work *w, int r, float *dst);
  * tile's rows, in a fixed order. */
 float sti_tile_share(const sti_tile_work *w, int64_t i, int r);
 float sti_tile_share_sum(const sti_tile_work *w, int64_t i);
+/* After a run with shares and groups: adds to total [n_group] what lanes [begin, end) give to each
+ * group. False: out of memory. */
+bool sti_tile_group_total(sti_tile_work *w, int begin, int end, float *total);
 
 #endif

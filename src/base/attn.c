@@ -86,3 +86,49 @@ st_status st_attn_check(const st_attn *a, st_error *err)
         STI_TRY(check_rows(&a->v, "v", a->d_v, err));
     return check_visible(a, err);
 }
+
+/* ---- groups of tokens ------------------------------------------------------------------------ */
+
+st_status st_groups_check(const st_group *group, int64_t n, int64_t n_tok, st_error *err)
+{
+    if (n < 0 || (n > 0 && group == NULL))
+        return sti_fail(err, ST_ERR_ARG, -1, "%lld groups, or they are NULL", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        if (group[i].begin < 0 || group[i].begin >= group[i].end || group[i].end > n_tok)
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "group %lld is [%lld, %lld): it must hold at least one of the %lld "
+                            "tokens and no other",
+                            (long long)i, (long long)group[i].begin, (long long)group[i].end,
+                            (long long)n_tok);
+        if (i > 0 && group[i].begin < group[i - 1].end)
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "group %lld begins at %lld, inside or before the group before it, "
+                            "which ends at %lld",
+                            (long long)i, (long long)group[i].begin, (long long)group[i - 1].end);
+    }
+    return ST_OK;
+}
+
+/* How many of the groups end at or before `at`. */
+static int64_t groups_before(const st_group *group, int64_t n, int64_t at)
+{
+    int64_t lo = 0, hi = n;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (group[mid].end <= at)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+int64_t st_groups_touched(const st_group *group, int64_t n, int64_t begin, int64_t end,
+                          int64_t *first)
+{
+    int64_t i = groups_before(group, n, begin), last = groups_before(group, n, end);
+    *first = i;
+    if (last < n && group[last].begin < end)
+        last++;
+    return sti_max(last - i, 0);
+}

@@ -70,6 +70,8 @@ static void add_record(struct text *t, const st_trace_options *o)
         add_hash(t, "recorded-heads", o->head, o->n_head * (int64_t)sizeof *o->head);
     else
         add(t, "recorded-heads", "all");
+    if (o->n_group > 0)
+        add_hash(t, "recorded-groups", o->group, o->n_group * (int64_t)sizeof *o->group);
     add(t, "recorded-rows", "%lld:%lld", (long long)o->row_begin, (long long)o->row_end);
     add(t, "lse", "%s", o->lse ? "yes" : "no");
     add(t, "mass-floor", "%.9g", (double)o->mass_floor);

@@ -261,6 +261,8 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
     t->ggml.lse = t->p->record.lse;
     t->ggml.edit = t->p->edit;
     t->ggml.n_edit = t->p->n_edit;
+    t->ggml.group = t->p->record.group;
+    t->ggml.n_group = t->p->record.n_group;
     assume_floor(t);
 }
 

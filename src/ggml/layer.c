@@ -137,6 +137,8 @@ struct record {
     int64_t *rows;
     int64_t n_row;
     bool has_last;
+    st_group_sums groups;
+    st_group_rest rest; /* of the certified rows */
 };
 
 static void record_free(struct record *r)
@@ -147,6 +149,21 @@ static void record_free(struct record *r)
     sti_free(r->err_rel);
     sti_free(r->last_recall);
     sti_free(r->rows);
+    sti_free(r->groups.sum);
+    sti_free(r->rest.rest);
+}
+
+/* Room for what the rows give from group to group, if that is wanted. */
+static bool groups_alloc(struct record *r, const st_attn *a, const sti_settings *s)
+{
+    st_group_sums *g = &r->groups;
+    if (s->p.n_group == 0)
+        return true;
+    *g = (st_group_sums){.group = s->p.group, .n_group = s->p.n_group};
+    g->n =
+        st_groups_touched(g->group, g->n_group, a->first_query, a->first_query + a->n_q, &g->first);
+    g->sum = sti_alloc((size_t)(a->n_head * g->n * g->n_group) * sizeof *g->sum);
+    return g->sum != NULL;
 }
 
 static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const sti_settings *s)
@@ -159,7 +176,19 @@ static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const 
     r->rows = sti_alloc(((size_t)s->p.cert_rows + 1) * sizeof *r->rows);
     r->last_recall = sti_alloc((size_t)a->n_head * 2 * sizeof *r->last_recall);
     r->last_err = r->last_recall + a->n_head;
-    return r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel && r->rows && r->last_recall;
+    return groups_alloc(r, a, s) && r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel &&
+           r->rows && r->last_recall;
+}
+
+/* Room for what the certified rows lose by groups, if there are groups. */
+static st_status rest_alloc(struct record *r, const st_attn *a, const sti_settings *s,
+                            st_error *err)
+{
+    size_t bytes = (size_t)(a->n_head * r->n_row * s->p.n_group) * sizeof *r->rest.rest;
+    if (bytes == 0)
+        return ST_OK;
+    r->rest = (st_group_rest){s->p.group, s->p.n_group, sti_alloc(bytes)};
+    return r->rest.rest != NULL ? ST_OK : sti_fail_mem(err, bytes);
 }
 
 /* Exact attention of the certified rows, and of the sequence's last row if it is here. */
@@ -170,8 +199,11 @@ static st_status certify(struct record *r, const st_attn *a, const st_attend_out
     int64_t last = s->p.n_tok - 1 - a->first_query;
     r->n_row = certified_rows(s, layer, a, r->rows);
     r->has_last = s->p.cert_rows > 0 && last >= 0 && last < a->n_q;
-    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel, err));
-    return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, err);
+    STI_TRY(rest_alloc(r, a, s, err));
+    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel,
+                       r->rest.rest != NULL ? &r->rest : NULL, err));
+    return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, NULL,
+                      err);
 }
 
 static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *a,
@@ -190,7 +222,9 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
                   .cert_recall = r->recall,
                   .cert_err = r->err_rel,
                   .last_recall = r->has_last ? r->last_recall : NULL,
-                  .last_err = r->has_last ? r->last_err : NULL};
+                  .last_err = r->has_last ? r->last_err : NULL,
+                  .groups = r->groups.n_group > 0 ? &r->groups : NULL,
+                  .cert_rest = r->rest.rest};
     int64_t since = sti_now_ns();
     st_status status;
     st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
@@ -222,6 +256,7 @@ static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_att
         status = sti_fail_mem(err, (size_t)nnz * sizeof *r.mass);
     full.mass = r.mass;
     full.lse = r.lse;
+    full.groups = r.groups.n_group > 0 ? &r.groups : NULL;
     if (status == ST_OK)
         status = st_attend(a, sel, pool, &full, err);
     lap(&since, &stats->attend_ns);
@@ -296,9 +331,12 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
         struct record r = {0};
         st_attend_out full = *out;
         int64_t k_max = a->bias != NULL ? p->k : sti_max(p->k, widest_row(a, p->bk));
+        bool room = groups_alloc(&r, a, s);
         if (s->p.lse)
-            full.lse = r.lse = sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse);
-        status = s->p.lse && r.lse == NULL
+            r.lse = sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse);
+        full.lse = r.lse;
+        full.groups = r.groups.n_group > 0 ? &r.groups : NULL;
+        status = !room || (s->p.lse && r.lse == NULL)
                      ? sti_fail_mem(err, (size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse)
                      : st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
         lap(&since, &stats.attend_ns);

@@ -211,6 +211,27 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
     }
 }
 
+/* As in fixed_avx512.c. */
+INLINE int32_t chosen(int64_t i, int64_t first, int64_t end)
+{
+    return (2 * i >= first && 2 * i < end ? 1 : 0) |
+           (2 * i + 1 >= first && 2 * i + 1 < end ? 0x10000 : 0);
+}
+
+INLINE void keysum(float *sum, const int16_t *p, const float *f, int64_t first, int64_t end, int R)
+{
+    for (int v = 0; v < R; v += 8) {
+        __m256i acc = _mm256_setzero_si256();
+        __m256 x;
+        for (int64_t i = first / 2; 2 * i < end; i++)
+            acc =
+                _mm256_add_epi32(acc, _mm256_madd_epi16(load(p + (i * R + v) * 2),
+                                                        _mm256_set1_epi32(chosen(i, first, end))));
+        x = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(f + v));
+        _mm256_storeu_ps(sum + v, x);
+    }
+}
+
 #define FORMS(R)                                                                                   \
     void stk_iqk_i16_r##R##__avx2(float *s, const int16_t *q, const float *qscale,                 \
                                   const int16_t *k, const float *kscale, int64_t dp)               \
@@ -225,6 +246,11 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
                                   const float *vscale, int64_t d)                                  \
     {                                                                                              \
         ipv(o, p, f, v, vscale, d, R);                                                             \
+    }                                                                                              \
+    void stk_keysum_i16_r##R##__avx2(float *sum, const int16_t *p, const float *f, int64_t first,  \
+                                     int64_t end)                                                  \
+    {                                                                                              \
+        keysum(sum, p, f, first, end, R);                                                          \
     }
 
 FORMS(16)

@@ -218,6 +218,27 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
         ipv_channels(o + c * NV * 16, P, F, v + c * 2, vscale + c, d, 1, NV);
 }
 
+/* Which of the pair of keys 2 i, 2 i + 1 lie in [first, end): factors for a product of pairs */
+INLINE int32_t chosen(int64_t i, int64_t first, int64_t end)
+{
+    return (2 * i >= first && 2 * i < end ? 1 : 0) |
+           (2 * i + 1 >= first && 2 * i + 1 < end ? 0x10000 : 0);
+}
+
+INLINE void keysum(float *sum, const int16_t *p, const float *f, int64_t first, int64_t end, int NV)
+{
+    __m512i acc[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int64_t i = first / 2; 2 * i < end; i++) {
+        __m512i b = _mm512_set1_epi32(chosen(i, first, end));
+        for (int v = 0; v < NV; v++)
+            acc[v] = _mm512_add_epi32(
+                acc[v], _mm512_madd_epi16(_mm512_loadu_si512(p + (i * NV + v) * 32), b));
+    }
+    for (int v = 0; v < NV; v++)
+        _mm512_storeu_ps(sum + v * 16,
+                         _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_loadu_ps(f + v * 16)));
+}
+
 #define FORMS(R)                                                                                   \
     void stk_iqk_i16_r##R##__avx512(float *s, const int16_t *q, const float *qscale,               \
                                     const int16_t *k, const float *kscale, int64_t dp)             \
@@ -232,6 +253,11 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
                                     const float *vscale, int64_t d)                                \
     {                                                                                              \
         ipv(o, p, f, v, vscale, d, R / 16);                                                        \
+    }                                                                                              \
+    void stk_keysum_i16_r##R##__avx512(float *sum, const int16_t *p, const float *f,               \
+                                       int64_t first, int64_t end)                                 \
+    {                                                                                              \
+        keysum(sum, p, f, first, end, R / 16);                                                     \
     }
 
 FORMS(16)

@@ -97,6 +97,17 @@ static inline void ipv(float *restrict o, const int16_t *restrict p, const float
         }
 }
 
+static inline void keysum(float *restrict sum, const int16_t *restrict p, const float *restrict f,
+                          int64_t first, int64_t end, int R)
+{
+    int32_t acc[32] = {0};
+    for (int64_t j = first; j < end; j++)
+        for (int r = 0; r < R; r++)
+            acc[r] += p[(j / 2 * R + r) * 2 + j % 2];
+    for (int r = 0; r < R; r++)
+        sum[r] = (float)acc[r] * f[r];
+}
+
 #define FORMS(R)                                                                                   \
     void stk_iqk_i16_r##R##__scalar(float *s, const int16_t *q, const float *qscale,               \
                                     const int16_t *k, const float *kscale, int64_t dp)             \
@@ -111,6 +122,11 @@ static inline void ipv(float *restrict o, const int16_t *restrict p, const float
                                     const float *vscale, int64_t d)                                \
     {                                                                                              \
         ipv(o, p, f, v, vscale, d, R);                                                             \
+    }                                                                                              \
+    void stk_keysum_i16_r##R##__scalar(float *sum, const int16_t *p, const float *f,               \
+                                       int64_t first, int64_t end)                                 \
+    {                                                                                              \
+        keysum(sum, p, f, first, end, R);                                                          \
     }
 
 FORMS(16)

@@ -58,6 +58,11 @@ typedef void stk_prob_fn(int16_t *p, float *max, float *sum, const float *s);
 typedef void stk_ipv_fn(float *o, const int16_t *p, const float *f, const int16_t *v,
                         const float *vscale, int64_t d);
 
+/* sum[r] = f[r] * sum_{first <= j < end} p[j][r]: what some of the 16 keys have together. p: of
+ * prob, 0 <= first <= end <= 16; the inner sum is exact. */
+typedef void stk_keysum_fn(float *sum, const int16_t *p, const float *f, int64_t first,
+                           int64_t end);
+
 /* Multiply-adds of 16-bit integers as fast as the machine makes them, operands in registers: what
  * iqk and ipv are measured against. Returns how many were made; *sink is the sum. */
 typedef int64_t stk_peak_fn(int64_t rounds, int32_t *sink);
@@ -135,6 +140,7 @@ typedef struct sti_kernel_table {
     stk_iqk_fn *iqk_i16_r16, *iqk_i16_r32;
     stk_prob_fn *prob_i16_r16, *prob_i16_r32;
     stk_ipv_fn *ipv_i16_r16, *ipv_i16_r32;
+    stk_keysum_fn *keysum_i16_r16, *keysum_i16_r32;
     stk_peak_fn *peak_i16_row;
     stk_max_fn *max_f32_r16, *max_f32_r32;
     stk_expsum_fn *expsum_f32_r16, *expsum_f32_r32;

@@ -221,9 +221,10 @@ void NAME(score_f32_r16)(float *restrict score, const float *restrict p, const f
         float x[16];
         for (int r = 0; r < 16; r++)
             x[r] = p[i * 16 + r] * w[r];
-        for (int half = 8; half > 0; half /= 2)
-            for (int r = 0; r < half; r++)
-                x[r] += x[r + half];
-        score[i] = x[0];
+        for (int r = 0; r < 8; r++) /* each step by itself: one loop over them is not vectorised */
+            x[r] += x[r + 8];
+        for (int r = 0; r < 4; r++)
+            x[r] += x[r + 4];
+        score[i] = (x[0] + x[2]) + (x[1] + x[3]);
     }
 }

@@ -104,10 +104,46 @@ static st_status check_lse(const st_chunk *c, st_error *err)
     return ST_OK;
 }
 
-st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, st_error *err)
+/* The writer's groups, and no NaN. */
+static st_status check_groups(const st_chunk *c, const sti_begin *begin, const st_group *group,
+                              st_error *err)
+{
+    const st_group_sums *s = c->groups;
+    int64_t first, n, n_group = begin->n_group;
+    if (n_group == 0)
+        return ST_OK;
+    if (s == NULL || s->n_group != n_group ||
+        memcmp(s->group, group, (size_t)n_group * sizeof *group) != 0)
+        return sti_fail(err, ST_ERR_ARG, -1, "layer %d: no sums of the %lld groups, or of others",
+                        c->layer, (long long)n_group);
+    n = st_groups_touched(group, n_group, c->first_query, c->first_query + c->n_q, &first);
+    if (s->n != n || (n > 0 && (s->first != first || s->sum == NULL)))
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "layer %d: sums of groups %lld + %lld, but the rows touch %lld + %lld",
+                        c->layer, (long long)s->first, (long long)s->n, (long long)first,
+                        (long long)n);
+    for (int64_t i = 0; i < c->sel->n_head * n * n_group; i++)
+        if (!(s->sum[i] >= 0 && s->sum[i] < INFINITY))
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "layer %d, head %lld: the sum from group %lld to group %lld is %g",
+                            c->layer, (long long)(i / n_group / n),
+                            (long long)(first + i / n_group % n), (long long)(i % n_group),
+                            (double)s->sum[i]);
+    for (int64_t i = 0; c->cert_rest != NULL && i < c->sel->n_head * c->n_cert * n_group; i++)
+        if (!(c->cert_rest[i] >= 0 && c->cert_rest[i] < INFINITY))
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "layer %d, row %lld: %g of group %lld's mass is left out", c->layer,
+                            (long long)c->cert_rows[i / n_group % c->n_cert],
+                            (double)c->cert_rest[i], (long long)(i % n_group));
+    return ST_OK;
+}
+
+st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, const st_group *group,
+                          st_error *err)
 {
     STI_TRY(check_place(begin, c, err));
     STI_TRY(check_selection(begin, c, err));
     STI_TRY(check_certificate(c, err));
+    STI_TRY(check_groups(c, begin, group, err));
     return check_lse(c, err);
 }

@@ -18,17 +18,22 @@ typedef enum content {
     PIECE_PTR,
     INDPTR,
     CERT_ROWS,
+    GROUPS,
+    GROUP_INDPTR,
     TOKENS,
     HEAD,
     INDICES,
+    GROUP_INDICES,
+    GROUP_MEAN,
     LSE,
     CERT_RECALL,
     CERT_ERR,
+    CERT_REST,
     MASS,
     TEXT,
 } content;
 
-#define TENSORS_PER_LAYER 8
+#define TENSORS_PER_LAYER 12
 #define NAME_BYTES 40
 
 /* One tensor to be written. */
@@ -44,7 +49,10 @@ struct assembly {
     bool complete;
     sti_samples samples;
     sti_rows rows;
-    int64_t *nnz; /* [j->n_layer] */
+    st_group *group; /* [n_group] of the journal's, cut at n_tok */
+    int64_t n_group;
+    sti_group_walk groups;
+    int64_t *nnz, *group_nnz; /* [j->n_layer] */
     struct item *item;
     st_tensor *tensor; /* [n_item] */
     int64_t n_item;
@@ -69,6 +77,18 @@ static st_status count_entries(struct assembly *a, st_error *err)
     return ST_OK;
 }
 
+static void count_groups(struct assembly *a)
+{
+    for (int64_t l = 0; a->n_group > 0 && l < a->j->n_layer; l++) {
+        for (int64_t h = 0; h < a->j->layer[l].n_rec; h++) {
+            sti_group_walk_start(&a->groups, &a->j->layer[l], h);
+            for (int64_t g = 0; g < a->n_group; g++)
+                a->group_nnz[l] += sti_group_walk_next(&a->groups).n;
+        }
+        sti_map_forget(&a->j->map);
+    }
+}
+
 static void add_tensor(struct assembly *a, content what, int64_t i, int layer, st_tensor_type type,
                        int64_t n0, int64_t n1)
 {
@@ -76,12 +96,17 @@ static void add_tensor(struct assembly *a, content what, int64_t i, int layer, s
         [PIECE_PTR] = "piece_ptr",
         [INDPTR] = "indptr",
         [CERT_ROWS] = "cert_rows",
+        [GROUPS] = "groups",
+        [GROUP_INDPTR] = "group_indptr",
         [TOKENS] = "tokens",
         [HEAD] = "head",
         [INDICES] = "indices",
+        [GROUP_INDICES] = "group_indices",
+        [GROUP_MEAN] = "group_mean",
         [LSE] = "lse",
         [CERT_RECALL] = "cert_recall",
         [CERT_ERR] = "cert_err",
+        [CERT_REST] = "cert_rest",
         [MASS] = "mass",
         [TEXT] = "text",
     };
@@ -95,6 +120,19 @@ static void add_tensor(struct assembly *a, content what, int64_t i, int layer, s
         snprintf(item->name, sizeof item->name, "layer.%d.%s", layer, noun[what]);
     *t = (st_tensor){.name = item->name, .type = type, .n_dim = n1 < 0 ? 1 : 2, .shape = {n0, n1}};
     t->bytes = (size_t)n0 * (size_t)(n1 < 0 ? 1 : n1) * st_tensor_type_bytes(type);
+}
+
+/* Certified rows of a layer whose rest is known; 0 unless it is of all of them. */
+static int64_t n_rest(const struct assembly *a, const sti_journal_layer *l)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < l->n_chunk; i++) {
+        sti_chunk_head h = sti_journal_chunk(a->j, l->chunk[i]).h;
+        if (h.n_rest != h.n_cert)
+            return 0;
+        n += h.n_rest;
+    }
+    return n;
 }
 
 /* In order of falling element size: no tensor needs padding then. */
@@ -111,6 +149,12 @@ static void list_tensors(struct assembly *a)
     for (int64_t s = 0; s < a->samples.n_layer; s++)
         add_tensor(a, CERT_ROWS, s, a->samples.layer[s].layer, ST_TENSOR_I64,
                    a->samples.layer[s].n_row, -1);
+    if (a->n_group > 0)
+        add_tensor(a, GROUPS, 0, -1, ST_TENSOR_I64, a->n_group, 2);
+    for (int64_t l = 0; a->n_group > 0 && l < j->n_layer; l++)
+        if (j->layer[l].n_rec > 0)
+            add_tensor(a, GROUP_INDPTR, l, j->layer[l].layer, ST_TENSOR_I64,
+                       j->layer[l].n_rec * a->n_group + 1, -1);
     if (j->token != NULL)
         add_tensor(a, TOKENS, 0, -1, ST_TENSOR_I32, a->n_tok, -1);
     for (int64_t l = 0; l < j->n_layer; l++) {
@@ -119,6 +163,10 @@ static void list_tensors(struct assembly *a)
             continue;
         add_tensor(a, HEAD, l, y->layer, ST_TENSOR_I32, y->n_rec, -1);
         add_tensor(a, INDICES, l, y->layer, ST_TENSOR_I32, a->nnz[l], -1);
+        if (a->n_group > 0) {
+            add_tensor(a, GROUP_INDICES, l, y->layer, ST_TENSOR_I32, a->group_nnz[l], -1);
+            add_tensor(a, GROUP_MEAN, l, y->layer, ST_TENSOR_F32, a->group_nnz[l], -1);
+        }
         if (j->begin.lse)
             add_tensor(a, LSE, l, y->layer, ST_TENSOR_F32, y->n_rec, a->n_tok);
     }
@@ -126,6 +174,12 @@ static void list_tensors(struct assembly *a)
         const st_cert_samples *y = &a->samples.layer[s];
         add_tensor(a, CERT_RECALL, s, y->layer, ST_TENSOR_F32, y->n_head, y->n_row);
         add_tensor(a, CERT_ERR, s, y->layer, ST_TENSOR_F32, y->n_head, y->n_row);
+    }
+    for (int64_t l = 0; l < j->n_layer; l++) {
+        int64_t n = a->n_group > 0 ? n_rest(a, &j->layer[l]) : 0;
+        if (n > 0)
+            add_tensor(a, CERT_REST, l, j->layer[l].layer, ST_TENSOR_F32, j->layer[l].n_rec * n,
+                       a->n_group);
     }
     for (int64_t l = 0; l < j->n_layer; l++)
         if (j->layer[l].n_rec > 0)
@@ -324,6 +378,42 @@ static st_status write_entries(struct assembly *a, const sti_journal_layer *l, c
     return ST_OK;
 }
 
+static st_status write_groups(struct assembly *a, const sti_journal_layer *l, content what,
+                              st_error *err)
+{
+    int64_t at = 0;
+    if (what == GROUP_INDPTR)
+        STI_TRY(sti_outfile_write(a->out, &at, sizeof at, err));
+    for (int64_t h = 0; h < l->n_rec; h++) {
+        sti_group_walk_start(&a->groups, l, h);
+        for (int64_t g = 0; g < a->n_group; g++) {
+            sti_group_row row = sti_group_walk_next(&a->groups);
+            at += row.n;
+            if (what == GROUP_INDPTR)
+                STI_TRY(sti_outfile_write(a->out, &at, sizeof at, err));
+            else
+                STI_TRY(sti_outfile_write(a->out,
+                                          what == GROUP_INDICES ? (const void *)row.indices
+                                                                : (const void *)row.mean,
+                                          (size_t)row.n * 4, err));
+        }
+    }
+    return ST_OK;
+}
+
+static st_status write_rest(struct assembly *a, const sti_journal_layer *l, st_error *err)
+{
+    for (int64_t h = 0; h < l->n_rec; h++)
+        for (int64_t i = 0; i < l->n_chunk; i++) {
+            sti_chunk c = sti_journal_chunk(a->j, l->chunk[i]);
+            for (int64_t r = 0; r < c.h.n_rest; r++)
+                STI_TRY(sti_outfile_write(a->out,
+                                          c.cert_rest + (h * c.h.n_rest + r) * c.h.rest_width,
+                                          (size_t)a->n_group * sizeof(float), err));
+        }
+    return ST_OK;
+}
+
 static st_status fill_lse(struct assembly *a, int64_t n, st_error *err)
 {
     static const float nothing = -INFINITY;
@@ -358,10 +448,15 @@ static st_status write_tensor(struct assembly *a, const struct item *it, size_t 
     case TOKENS: return sti_outfile_write(a->out, j->token, bytes, err);
     case TEXT: return sti_outfile_write(a->out, j->text, bytes, err);
     case INDPTR: return write_indptr(a, &j->layer[it->i], err);
+    case GROUPS: return sti_outfile_write(a->out, a->group, bytes, err);
+    case GROUP_INDPTR:
+    case GROUP_INDICES:
+    case GROUP_MEAN: return write_groups(a, &j->layer[it->i], it->what, err);
     case HEAD: return sti_outfile_write(a->out, j->layer[it->i].head, bytes, err);
     case INDICES:
     case MASS: return write_entries(a, &j->layer[it->i], it->what, err);
     case LSE: return write_lse(a, &j->layer[it->i], err);
+    case CERT_REST: return write_rest(a, &j->layer[it->i], err);
     case CERT_ROWS: return sti_outfile_write(a->out, a->samples.rows[it->i], bytes, err);
     case CERT_RECALL: return sti_outfile_write(a->out, a->samples.layer[it->i].recall, bytes, err);
     case CERT_ERR: return sti_outfile_write(a->out, a->samples.layer[it->i].err, bytes, err);
@@ -384,17 +479,35 @@ static st_status write_data(struct assembly *a, st_error *err)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
+/* The groups that begin within the trace, the last one cut at its end. */
+static st_status cut_groups(struct assembly *a, st_error *err)
+{
+    int64_t first;
+    size_t bytes;
+    a->n_group = st_groups_touched(a->j->group, a->j->begin.n_group, 0, a->n_tok, &first);
+    bytes = (size_t)a->n_group * sizeof *a->group;
+    a->group = sti_alloc(bytes);
+    if (a->group == NULL)
+        return sti_fail_mem(err, bytes);
+    for (int64_t g = 0; g < a->n_group; g++)
+        a->group[g] = (st_group){a->j->group[g].begin, sti_min(a->j->group[g].end, a->n_tok)};
+    return sti_group_walk_init(&a->groups, a->j, a->group, a->n_group, err);
+}
+
 static st_status prepare(struct assembly *a, st_error *err)
 {
-    size_t n_item = 3 + TENSORS_PER_LAYER * (size_t)a->j->n_layer;
+    size_t n_item = 4 + TENSORS_PER_LAYER * (size_t)a->j->n_layer;
     sti_rows_init(&a->rows, a->j, a->nbk);
     STI_TRY(sti_journal_samples(a->j, &a->samples, err));
     a->nnz = sti_calloc((size_t)a->j->n_layer * sizeof *a->nnz);
+    a->group_nnz = sti_calloc((size_t)a->j->n_layer * sizeof *a->group_nnz);
     a->item = sti_alloc(n_item * sizeof *a->item);
     a->tensor = sti_alloc(n_item * sizeof *a->tensor);
-    if (a->nnz == NULL || a->item == NULL || a->tensor == NULL)
+    if (a->nnz == NULL || a->group_nnz == NULL || a->item == NULL || a->tensor == NULL)
         return sti_fail_mem(err, n_item * sizeof *a->tensor);
     STI_TRY(count_entries(a, err));
+    STI_TRY(cut_groups(a, err));
+    count_groups(a);
     list_tensors(a);
     return ST_OK;
 }
@@ -427,7 +540,10 @@ st_status sti_trace_assemble(const sti_journal *j, int64_t n_tok, bool complete,
         status = write_out(&a, path, bytes, err);
     sti_rows_free(&a.rows);
     sti_samples_free(&a.samples);
+    sti_group_walk_free(&a.groups);
+    sti_free(a.group);
     sti_free(a.nnz);
+    sti_free(a.group_nnz);
     sti_free(a.item);
     sti_free(a.tensor);
     return status;

@@ -21,7 +21,7 @@
 /* ---- records --------------------------------------------------------------------------------- */
 
 typedef enum sti_record_kind {
-    STI_RECORD_BEGIN = 1, /* sti_begin: first, once */
+    STI_RECORD_BEGIN = 1, /* sti_begin and its groups: first, once */
     STI_RECORD_CHUNK,     /* sti_chunk_head and its arrays */
     STI_RECORD_TOKENS,    /* sti_tokens_head, piece_ptr, tokens, text */
     STI_RECORD_JSON,      /* u64 length of the key, of the document; both, each with a NUL */
@@ -32,6 +32,7 @@ typedef struct sti_begin {
     int64_t row_begin, row_end; /* recorded rows: whole query blocks, never 0, 0 */
     int64_t lse;                /* 0, 1 */
     double mass_floor;
+    int64_t n_group; /* st_group [n_group] follow */
 } sti_begin;
 
 /* A chunk as it is stored: recorded heads and query blocks only; certificate samples of all heads.
@@ -45,28 +46,35 @@ typedef struct sti_chunk_head {
     int64_t first_lse, n_lse;    /* rows of the sequence whose lse is stored */
     int64_t n_cert;
     int64_t kept_pairs, visible_pairs;
+    int64_t first_group, n_group, group_nnz; /* groups that the chunk's rows touch */
+    int64_t n_rest, rest_width;              /* n_cert and begin.n_group, or both 0 */
 } sti_chunk_head;
 
 typedef struct sti_chunk {
     sti_chunk_head h;
-    const int64_t *indptr;    /* [n_rec * nbq + 1] from 0 */
-    const int64_t *cert_rows; /* [n_cert] */
-    const int32_t *head;      /* [n_rec] */
-    const int32_t *indices;   /* [nnz] */
-    const float *lse;         /* [n_rec, n_lse] */
-    const float *cert_recall; /* [n_head, n_cert] */
-    const float *cert_err;    /* [n_head, n_cert] */
-    const uint16_t *mass;     /* [nnz] */
+    const int64_t *indptr;        /* [n_rec * nbq + 1] from 0 */
+    const int64_t *cert_rows;     /* [n_cert] */
+    const int64_t *group_indptr;  /* [n_rec * n_group + 1] from 0 */
+    const int32_t *head;          /* [n_rec] */
+    const int32_t *indices;       /* [nnz] */
+    const int32_t *group_indices; /* [group_nnz] */
+    const float *group_sum;       /* [group_nnz] as st_group_sums */
+    const float *lse;             /* [n_rec, n_lse] */
+    const float *cert_recall;     /* [n_head, n_cert] */
+    const float *cert_err;        /* [n_head, n_cert] */
+    const float *cert_rest;       /* [n_rec, n_rest, rest_width] */
+    const uint16_t *mass;         /* [nnz] */
 } sti_chunk;
 
-#define STI_CHUNK_ARRAYS 8
+#define STI_CHUNK_ARRAYS 12
 
 /* Byte sizes of a chunk's arrays, in the order of sti_chunk. The head's fields are within the
  * limits above (no overflow then). */
 void sti_chunk_sizes(const sti_chunk_head *h, size_t bytes[STI_CHUNK_ARRAYS]);
 
 /* ST_ERR_ARG unless the chunk keeps every rule of st_chunk and fits the sequence. */
-st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, st_error *err);
+st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, const st_group *group,
+                          st_error *err);
 
 typedef struct sti_tokens_head {
     int64_t n_tok;
@@ -124,6 +132,7 @@ typedef struct sti_journal {
     uint32_t check;      /* of the records up to there, as in sti_journal_out */
     bool sealed;         /* the run had ended, and all of it is here */
     sti_begin begin;
+    const st_group *group; /* [begin.n_group] */
     int64_t n_layer;
     sti_journal_layer *layer; /* rising */
     int64_t *chunk;
@@ -174,6 +183,35 @@ void sti_rows_start(sti_rows *r, const sti_journal_layer *layer, int64_t head);
 /* row->blk is -1 at the end. Errors: ST_ERR_MEM. */
 st_status sti_rows_next(sti_rows *r, sti_row *row, st_error *err);
 void sti_rows_free(sti_rows *r);
+
+/* ---- attention from group to group, put together from chunks ----------------------------------
+ */
+
+/* Walks over the rows of one head's matrix, group after group. */
+typedef struct sti_group_walk {
+    const sti_journal *journal;
+    const st_group *group; /* [n_group], cut at the trace's end */
+    int64_t n_group;
+    const sti_journal_layer *layer;
+    int64_t head, next; /* position in layer->head, group */
+    int64_t chunk;      /* of layer's, the first that may reach group `next` */
+    double *sum;        /* [n_group] */
+    int32_t *index;
+    float *mean;
+} sti_group_walk;
+
+typedef struct sti_group_row {
+    int64_t n;
+    const int32_t *indices; /* [n] good until the next call */
+    const float *mean;      /* [n] above 0, at most 1 */
+} sti_group_row;
+
+/* Errors: ST_ERR_MEM; free accepts it then too. */
+st_status sti_group_walk_init(sti_group_walk *w, const sti_journal *j, const st_group *group,
+                              int64_t n_group, st_error *err);
+void sti_group_walk_start(sti_group_walk *w, const sti_journal_layer *layer, int64_t head);
+sti_group_row sti_group_walk_next(sti_group_walk *w); /* n_group times */
+void sti_group_walk_free(sti_group_walk *w);
 
 /* ---- certificate samples --------------------------------------------------------------------- */
 

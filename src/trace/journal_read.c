@@ -20,14 +20,18 @@
 
 void sti_chunk_sizes(const sti_chunk_head *h, size_t bytes[STI_CHUNK_ARRAYS])
 {
-    bytes[0] = (size_t)(h->n_rec * h->nbq + 1) * sizeof(int64_t); /* indptr */
-    bytes[1] = (size_t)h->n_cert * sizeof(int64_t);               /* cert_rows */
-    bytes[2] = (size_t)h->n_rec * sizeof(int32_t);                /* head */
-    bytes[3] = (size_t)h->nnz * sizeof(int32_t);                  /* indices */
-    bytes[4] = (size_t)(h->n_rec * h->n_lse) * sizeof(float);     /* lse */
-    bytes[5] = (size_t)(h->n_head * h->n_cert) * sizeof(float);   /* cert_recall */
-    bytes[6] = bytes[5];                                          /* cert_err */
-    bytes[7] = (size_t)h->nnz * sizeof(uint16_t);                 /* mass */
+    bytes[0] = (size_t)(h->n_rec * h->nbq + 1) * sizeof(int64_t);               /* indptr */
+    bytes[1] = (size_t)h->n_cert * sizeof(int64_t);                             /* cert_rows */
+    bytes[2] = (size_t)(h->n_rec * h->n_group + 1) * sizeof(int64_t);           /* group_indptr */
+    bytes[3] = (size_t)h->n_rec * sizeof(int32_t);                              /* head */
+    bytes[4] = (size_t)h->nnz * sizeof(int32_t);                                /* indices */
+    bytes[5] = (size_t)h->group_nnz * sizeof(int32_t);                          /* group_indices */
+    bytes[6] = (size_t)h->group_nnz * sizeof(float);                            /* group_sum */
+    bytes[7] = (size_t)(h->n_rec * h->n_lse) * sizeof(float);                   /* lse */
+    bytes[8] = (size_t)(h->n_head * h->n_cert) * sizeof(float);                 /* cert_recall */
+    bytes[9] = bytes[8];                                                        /* cert_err */
+    bytes[10] = (size_t)(h->n_rec * h->n_rest * h->rest_width) * sizeof(float); /* cert_rest */
+    bytes[11] = (size_t)h->nnz * sizeof(uint16_t);                              /* mass */
 }
 
 static bool within(int64_t x, int64_t lo, int64_t hi)
@@ -35,12 +39,20 @@ static bool within(int64_t x, int64_t lo, int64_t hi)
     return x >= lo && x <= hi;
 }
 
-static bool head_ok(const sti_chunk_head *h, const sti_begin *b, int64_t payload_bytes)
+static bool head_ok(const sti_chunk_head *h, const sti_begin *b, const st_group *group,
+                    int64_t payload_bytes)
 {
-    int64_t end;
+    int64_t end, first, n_group;
     if (!within(h->first_query, 0, b->n_tok - 1) || !within(h->n_q, 1, b->n_tok - h->first_query))
         return false;
     end = h->first_query + h->n_q;
+    n_group = st_groups_touched(group, b->n_group, h->first_query, end, &first);
+    if (h->n_rec > 0 ? h->n_group != n_group || (n_group > 0 && h->first_group != first)
+                     : h->n_group != 0)
+        return false;
+    if ((h->n_rest != 0 || h->rest_width != 0) &&
+        (h->n_rec == 0 || h->n_rest != h->n_cert || h->rest_width != b->n_group))
+        return false;
     return within(h->layer, 0, STI_LAYER_MAX) && within(h->kind, 0, ST_CHUNK_EXACT) &&
            within(h->n_head, 1, STI_HEAD_MAX) && within(h->n_rec, 0, h->n_head) &&
            within(h->first_blk, h->first_query / b->bq, STI_N_TOK_MAX) &&
@@ -49,8 +61,8 @@ static bool head_ok(const sti_chunk_head *h, const sti_begin *b, int64_t payload
                             (h->first_blk + h->nbq - 1) * b->bq < b->row_end)) &&
            within(h->nnz, 0, payload_bytes) && within(h->n_cert, 0, h->n_q) &&
            within(h->first_lse, h->first_query, end) && within(h->n_lse, 0, end - h->first_lse) &&
-           within(h->kept_pairs, 0, h->visible_pairs) &&
-           (h->n_rec > 0 || (h->nbq == 0 && h->nnz == 0 && h->n_lse == 0));
+           within(h->kept_pairs, 0, h->visible_pairs) && within(h->group_nnz, 0, payload_bytes) &&
+           (h->n_rec > 0 || (h->nbq == 0 && h->nnz == 0 && h->n_lse == 0 && h->group_nnz == 0));
 }
 
 /* A chunk of a record whose head is already sound. */
@@ -68,12 +80,16 @@ static sti_chunk view_chunk(const uint8_t *payload)
     }
     c.indptr = (const int64_t *)at[0];
     c.cert_rows = (const int64_t *)at[1];
-    c.head = (const int32_t *)at[2];
-    c.indices = (const int32_t *)at[3];
-    c.lse = (const float *)at[4];
-    c.cert_recall = (const float *)at[5];
-    c.cert_err = (const float *)at[6];
-    c.mass = (const uint16_t *)at[7];
+    c.group_indptr = (const int64_t *)at[2];
+    c.head = (const int32_t *)at[3];
+    c.indices = (const int32_t *)at[4];
+    c.group_indices = (const int32_t *)at[5];
+    c.group_sum = (const float *)at[6];
+    c.lse = (const float *)at[7];
+    c.cert_recall = (const float *)at[8];
+    c.cert_err = (const float *)at[9];
+    c.cert_rest = (const float *)at[10];
+    c.mass = (const uint16_t *)at[11];
     return c;
 }
 
@@ -103,6 +119,25 @@ static bool rows_ok(const sti_chunk *c, int64_t nbk)
     return true;
 }
 
+static bool groups_ok(const sti_chunk *c, int64_t n_group)
+{
+    int64_t n_row = c->h.n_rec * c->h.n_group;
+    if (c->group_indptr[0] != 0 || c->group_indptr[n_row] != c->h.group_nnz)
+        return false;
+    for (int64_t r = 0; r < n_row; r++)
+        if (!within(c->group_indptr[r + 1], c->group_indptr[r], c->h.group_nnz) ||
+            !rising_ok(c->group_indices + c->group_indptr[r],
+                       c->group_indptr[r + 1] - c->group_indptr[r], n_group))
+            return false;
+    for (int64_t i = 0; i < c->h.group_nnz; i++)
+        if (!(c->group_sum[i] >= 0 && c->group_sum[i] < INFINITY))
+            return false;
+    for (int64_t i = 0; i < c->h.n_rec * c->h.n_rest * c->h.rest_width; i++)
+        if (!(c->cert_rest[i] >= 0 && c->cert_rest[i] <= 1))
+            return false;
+    return true;
+}
+
 static bool cert_ok(const sti_chunk *c)
 {
     int64_t next = c->h.first_query;
@@ -118,7 +153,8 @@ static bool cert_ok(const sti_chunk *c)
     return true;
 }
 
-static bool chunk_ok(const sti_begin *b, const uint8_t *payload, int64_t bytes)
+static bool chunk_ok(const sti_begin *b, const st_group *group, const uint8_t *payload,
+                     int64_t bytes)
 {
     sti_chunk_head h;
     sti_chunk c;
@@ -126,7 +162,7 @@ static bool chunk_ok(const sti_begin *b, const uint8_t *payload, int64_t bytes)
     if (bytes < (int64_t)sizeof h)
         return false;
     memcpy(&h, payload, sizeof h);
-    if (!head_ok(&h, b, bytes))
+    if (!head_ok(&h, b, group, bytes))
         return false;
     sti_chunk_sizes(&h, size);
     for (int i = 0; i < STI_CHUNK_ARRAYS; i++)
@@ -135,7 +171,7 @@ static bool chunk_ok(const sti_begin *b, const uint8_t *payload, int64_t bytes)
         return false;
     c = view_chunk(payload);
     return rising_ok(c.head, h.n_rec, h.n_head) && rows_ok(&c, sti_ceil_div(b->n_tok, b->bk)) &&
-           cert_ok(&c);
+           groups_ok(&c, b->n_group) && cert_ok(&c);
 }
 
 static bool begin_ok(const sti_begin *b)
@@ -144,7 +180,7 @@ static bool begin_ok(const sti_begin *b)
            within(b->bk, 1, STI_BLOCK_MAX) && within(b->row_begin, 0, b->n_tok - 1) &&
            within(b->row_end, b->row_begin + 1, b->n_tok) && b->row_begin % b->bq == 0 &&
            (b->row_end % b->bq == 0 || b->row_end == b->n_tok) && within(b->lse, 0, 1) &&
-           b->mass_floor >= 0 && b->mass_floor <= 1;
+           b->mass_floor >= 0 && b->mass_floor <= 1 && within(b->n_group, 0, b->n_tok);
 }
 
 bool sti_document_key_ok(const char *key)
@@ -288,7 +324,7 @@ static st_status check_records(sti_journal *j, struct seen_layers *seen, st_erro
         const uint8_t *payload = j->map.data + j->valid_bytes + sizeof r;
         int64_t bytes = (int64_t)r.bytes;
         if (r.kind == STI_RECORD_CHUNK) {
-            good = chunk_ok(&j->begin, payload, bytes);
+            good = chunk_ok(&j->begin, j->group, payload, bytes);
             if (good)
                 STI_TRY(take_chunk(seen, view_chunk(payload), payload - j->map.data, &good, err));
         } else if (r.kind == STI_RECORD_TOKENS) {
@@ -350,13 +386,16 @@ static st_status read_begin(sti_journal *j, struct journal_head *head, st_error 
     if (memcmp(head->magic, JOURNAL_MAGIC, 8) != 0)
         return sti_fail_at(err, ST_ERR_LIMIT, 6, "the journal is of another version");
     if (!whole_record(j, sizeof *head, &r) || r.kind != STI_RECORD_BEGIN ||
-        r.bytes != sizeof j->begin)
+        r.bytes < sizeof j->begin)
         return sti_fail_at(err, ST_ERR_FORMAT, sizeof *head, "the journal's first record is torn");
     memcpy(&j->begin, j->map.data + sizeof *head + sizeof r, sizeof j->begin);
-    if (!begin_ok(&j->begin))
+    j->group = (const st_group *)(j->map.data + sizeof *head + sizeof r + sizeof j->begin);
+    if (!begin_ok(&j->begin) ||
+        r.bytes != sizeof j->begin + (size_t)j->begin.n_group * sizeof *j->group ||
+        st_groups_check(j->group, j->begin.n_group, j->begin.n_tok, NULL) != ST_OK)
         return sti_fail_at(err, ST_ERR_FORMAT, sizeof *head + sizeof r,
                            "the journal's first record makes no sense");
-    j->valid_bytes = (int64_t)(sizeof *head + sizeof r + sizeof j->begin);
+    j->valid_bytes = (int64_t)(sizeof *head + sizeof r + r.bytes);
     j->check = sti_crc32(0, &r.crc, sizeof r.crc);
     return ST_OK;
 }

@@ -30,13 +30,16 @@ static bool same_heads(const st_trace_writer *w, const sti_journal_layer *l)
 
 static st_status check_options(const st_trace_writer *w, const sti_journal *j, st_error *err)
 {
-    bool same = memcmp(&w->begin, &j->begin, sizeof w->begin) == 0;
+    bool same = memcmp(&w->begin, &j->begin, sizeof w->begin) == 0 &&
+                memcmp(w->group, j->group, (size_t)w->begin.n_group * sizeof *w->group) == 0;
     for (int64_t i = 0; same && i < j->n_layer; i++)
         same = same_heads(w, &j->layer[i]);
-    return same ? ST_OK
-                : sti_fail(err, ST_ERR_ARG, -1,
-                           "%s was begun with other options: tokens, blocks, or what is recorded",
-                           w->part);
+    return same
+               ? ST_OK
+               : sti_fail(
+                     err, ST_ERR_ARG, -1,
+                     "%s was begun with other options: tokens, blocks, groups, or what is recorded",
+                     w->part);
 }
 
 static st_status take_over(st_trace_writer *w, const sti_journal *j, st_error *err)

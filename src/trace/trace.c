@@ -128,6 +128,23 @@ static const char *layer_name(char out[48], int layer, const char *noun)
     return out;
 }
 
+static st_status open_group_rows(const st_trace *t, sti_layer *l, st_error *err)
+{
+    st_trace_layer *p = &l->pub;
+    char name[48];
+    STI_TRY(need_tensor(t, layer_name(name, p->layer, "group_indptr"), ST_TENSOR_I64,
+                        p->n_head * t->info.n_group + 1, -1, &l->group_indptr, err));
+    STI_TRY(need_tensor(t, layer_name(name, p->layer, "group_indices"), ST_TENSOR_I32, -1, -1,
+                        &l->group_indices, err));
+    p->group_nnz = l->group_indices->shape[0];
+    STI_TRY(need_tensor(t, layer_name(name, p->layer, "group_mean"), ST_TENSOR_F32, p->group_nnz,
+                        -1, &l->group_mean, err));
+    p->group_indptr = l->group_indptr->data;
+    p->group_indices = l->group_indices->data;
+    p->group_mean = l->group_mean->data;
+    return ST_OK;
+}
+
 static st_status open_selection(const st_trace *t, sti_layer *l, st_error *err)
 {
     st_trace_layer *p = &l->pub;
@@ -155,7 +172,7 @@ static st_status open_selection(const st_trace *t, sti_layer *l, st_error *err)
     p->indices = l->indices->data;
     p->mass = l->mass->data;
     p->lse = l->lse == NULL ? NULL : l->lse->data;
-    return ST_OK;
+    return t->groups != NULL ? open_group_rows(t, l, err) : ST_OK;
 }
 
 static st_status open_samples(const st_trace *t, sti_layer *l, st_error *err)
@@ -175,8 +192,25 @@ static st_status open_samples(const st_trace *t, sti_layer *l, st_error *err)
                            "%s is empty", name);
     STI_TRY(need_tensor(t, layer_name(name, layer, "cert_recall"), ST_TENSOR_F32, l->n_head, n_row,
                         &l->cert_recall, err));
-    return need_tensor(t, layer_name(name, layer, "cert_err"), ST_TENSOR_F32, l->n_head, n_row,
-                       &l->cert_err, err);
+    STI_TRY(need_tensor(t, layer_name(name, layer, "cert_err"), ST_TENSOR_F32, l->n_head, n_row,
+                        &l->cert_err, err));
+    if (t->groups == NULL || !l->recorded)
+        return ST_OK;
+    return find_tensor(t, layer_name(name, layer, "cert_rest"), ST_TENSOR_F32,
+                       l->pub.n_head * n_row, t->info.n_group, &l->cert_rest, err);
+}
+
+static st_status open_groups(st_trace *t, st_error *err)
+{
+    STI_TRY(find_tensor(t, "groups", ST_TENSOR_I64, -1, 2, &t->groups, err));
+    if (t->groups == NULL)
+        return ST_OK;
+    t->info.n_group = t->groups->shape[0];
+    if (t->info.n_group >= 1 && t->info.n_group <= STI_N_TOK_MAX)
+        return ST_OK;
+    return sti_fail_at(err, ST_ERR_FORMAT, sti_tensors_name_position(t->file, "groups"),
+                       "there are %lld groups, must be 1..%d", (long long)t->info.n_group,
+                       STI_N_TOK_MAX);
 }
 
 static st_status open_tokens(st_trace *t, st_error *err)
@@ -347,6 +381,7 @@ static st_status read_trace(st_trace *t, st_error *err)
     bool stated = st_tensors_meta(t->file, "certificate") != NULL;
     t->info.bytes = sti_tensors_bytes(t->file);
     STI_TRY(check_version(t, err));
+    STI_TRY(open_groups(t, err));
     STI_TRY(with_document(t, "geometry", parse_geometry, err));
     STI_TRY(open_tokens(t, err));
     if (stated && !t->info.has_cert)

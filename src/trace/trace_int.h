@@ -16,7 +16,8 @@ typedef struct sti_layer {
     bool recorded;
     int64_t n_head; /* of the model */
     const st_tensor *head, *indptr, *indices, *mass, *lse;
-    const st_tensor *cert_rows, *cert_recall, *cert_err; /* NULL: no samples */
+    const st_tensor *cert_rows, *cert_recall, *cert_err;                    /* NULL: no samples */
+    const st_tensor *group_indptr, *group_indices, *group_mean, *cert_rest; /* NULL: no groups */
 } sti_layer;
 
 struct st_trace {
@@ -26,7 +27,7 @@ struct st_trace {
     sti_layer *layer;           /* rising */
     int64_t n_layer;
     sti_layer **recorded; /* [info.n_layer] */
-    const st_tensor *tokens, *piece_ptr, *text;
+    const st_tensor *tokens, *piece_ptr, *text, *groups;
 };
 
 /* ---- entries that can be trusted ------------------------------------------------------------- */

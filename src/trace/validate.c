@@ -92,12 +92,36 @@ static st_status check_floats(const st_tensor *t, double lo, double hi, st_error
     return ST_OK;
 }
 
+/* The matrices from group to group: CSR with values above 0. */
+static st_status check_group_rows(const st_trace *t, const sti_layer *l, st_error *err)
+{
+    const int64_t *indptr = l->pub.group_indptr;
+    STI_TRY(check_pointers(l->group_indptr, l->pub.group_nnz, err));
+    for (int64_t r = 0; r < l->pub.n_head * t->info.n_group; r++)
+        STI_TRY(check_rising(l->group_indices, indptr[r], indptr[r + 1], t->info.n_group, err));
+    for (int64_t i = 0; i < l->pub.group_nnz; i++)
+        if (!(l->pub.group_mean[i] > 0 && l->pub.group_mean[i] <= 1))
+            return BAD(l->group_mean, i, "%s[%lld] is %g, must be above 0 and at most 1",
+                       l->group_mean->name, (long long)i, (double)l->pub.group_mean[i]);
+    return ST_OK;
+}
+
+static st_status check_groups(const st_trace *t, st_error *err)
+{
+    st_error why;
+    if (st_groups_check(t->groups->data, t->info.n_group, t->info.n_tok, &why) == ST_OK)
+        return ST_OK;
+    return BAD(t->groups, 2 * why.position, "%s", why.message);
+}
+
 static st_status check_selection(const st_trace *t, const sti_layer *l, st_error *err)
 {
     STI_TRY(check_rising(l->head, 0, l->pub.n_head, l->n_head, err));
     STI_TRY(check_pointers(l->indptr, l->pub.nnz, err));
     STI_TRY(check_rows(t, l, err));
     STI_TRY(check_mass(t, l, err));
+    if (l->group_indptr != NULL)
+        STI_TRY(check_group_rows(t, l, err));
     return l->lse == NULL ? ST_OK : check_floats(l->lse, -INFINITY, FLT_MAX, err);
 }
 
@@ -110,6 +134,11 @@ static st_status check_samples(const st_trace *t, const sti_layer *l, st_error *
                        l->cert_rows->name, (long long)i, (long long)row[i],
                        (long long)t->info.n_tok - 1);
     STI_TRY(check_floats(l->cert_recall, 0, 1, err));
+    for (int64_t i = 0; l->cert_rest != NULL && i < (int64_t)l->cert_rest->bytes / 4; i++)
+        if (!(((const float *)l->cert_rest->data)[i] >= 0 &&
+              ((const float *)l->cert_rest->data)[i] <= 1))
+            return BAD(l->cert_rest, i, "%s: number %lld is not 0..1", l->cert_rest->name,
+                       (long long)i);
     return check_floats(l->cert_err, 0, FLT_MAX, err);
 }
 
@@ -204,6 +233,8 @@ static st_status check_documents(const st_trace *t, st_error *err)
 
 st_status st_trace_validate(const st_trace *t, st_error *err)
 {
+    if (t->groups != NULL)
+        STI_TRY(check_groups(t, err));
     for (int64_t i = 0; i < t->n_layer; i++) {
         const sti_layer *l = &t->layer[i];
         if (l->recorded)

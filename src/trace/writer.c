@@ -47,6 +47,7 @@ static st_status check_options(int64_t n_tok, int bq, int bk, const st_trace_opt
         (opt->row_begin < 0 || opt->row_begin >= opt->row_end || opt->row_end > n_tok))
         return sti_fail(err, ST_ERR_ARG, -1, "recorded rows are [%lld, %lld) of %lld tokens",
                         (long long)opt->row_begin, (long long)opt->row_end, (long long)n_tok);
+    STI_TRY(st_groups_check(opt->group, opt->n_group, n_tok, err));
     STI_TRY(check_list(opt->layer, opt->n_layer, STI_LAYER_MAX, "layer", err));
     return check_list(opt->head, opt->n_head, STI_HEAD_MAX, "head", err);
 }
@@ -70,6 +71,11 @@ void sti_writer_free_memory(st_trace_writer *w)
     sti_free(w->part);
     sti_free(w->layer);
     sti_free(w->head);
+    sti_free(w->group);
+    sti_free(w->enc_group_indices);
+    sti_free(w->enc_group_indptr);
+    sti_free(w->enc_group_sum);
+    sti_free(w->enc_rest);
     sti_free(w->state);
     sti_free(w->enc_head);
     sti_free(w->enc_indices);
@@ -100,26 +106,32 @@ st_status sti_writer_new(const char *path, int64_t n_tok, int bq, int bk,
         .row_begin = opt->row_begin / bq * bq,
         .row_end = opt->row_end == 0 ? n_tok : sti_min(n_tok, sti_round_up(opt->row_end, bq)),
         .lse = opt->lse,
-        .mass_floor = (double)opt->mass_floor};
+        .mass_floor = (double)opt->mass_floor,
+        .n_group = opt->n_group};
     w->n_layer = opt->n_layer;
     w->n_head = opt->n_head;
     w->path = sti_path_with(path, "");
     w->part = sti_path_with(path, ".part");
-    if (w->path == NULL || w->part == NULL || !copy_list(&w->layer, opt->layer, opt->n_layer) ||
+    w->group = sti_alloc((size_t)opt->n_group * sizeof *w->group);
+    if (w->path == NULL || w->part == NULL || w->group == NULL ||
+        !copy_list(&w->layer, opt->layer, opt->n_layer) ||
         !copy_list(&w->head, opt->head, opt->n_head)) {
         sti_writer_free_memory(w);
         return sti_fail_mem(err, strlen(path));
     }
+    if (opt->n_group > 0)
+        memcpy(w->group, opt->group, (size_t)opt->n_group * sizeof *w->group);
     *writer = w;
     return ST_OK;
 }
 
 static st_status start_journal(st_trace_writer *w, st_error *err)
 {
-    sti_bytes payload = {&w->begin, sizeof w->begin};
+    sti_bytes payload[2] = {{&w->begin, sizeof w->begin},
+                            {w->group, (size_t)w->begin.n_group * sizeof *w->group}};
     st_status status;
     STI_TRY(sti_journal_create(&w->out, w->part, err));
-    status = sti_journal_append(&w->out, STI_RECORD_BEGIN, &payload, 1, err);
+    status = sti_journal_append(&w->out, STI_RECORD_BEGIN, payload, 2, err);
     if (status != ST_OK)
         sti_journal_close(&w->out, true);
     return status;
@@ -211,6 +223,9 @@ static st_status encode_head(st_trace_writer *w, const st_chunk *c, st_error *er
     for (int32_t h = 0; h < s->n_head; h++)
         if (sti_in_list(w->head, w->n_head, h))
             w->enc_head[w->h.n_rec++] = h;
+    if (w->h.n_rec > 0)
+        w->h.n_group = st_groups_touched(w->group, w->begin.n_group, c->first_query,
+                                         c->first_query + c->n_q, &w->h.first_group);
     end_blk = sti_min(s->first_blk + s->nbq, sti_ceil_div(w->begin.row_end, bq));
     w->h.first_blk = sti_max(s->first_blk, w->begin.row_begin / bq);
     w->h.nbq = w->h.n_rec == 0 ? 0 : sti_max(0, end_blk - w->h.first_blk);
@@ -269,6 +284,44 @@ static st_status encode_rows(st_trace_writer *w, const st_chunk *c, st_error *er
     return ST_OK;
 }
 
+/* What is above 0 of the groups' rows. */
+static st_status encode_groups(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    int64_t at = 0, n_group = w->begin.n_group;
+    GROW(w, group_indptr, w->h.n_rec * w->h.n_group + 1);
+    for (int64_t i = 0; i < w->h.n_rec; i++)
+        for (int64_t g = 0; g < w->h.n_group; g++) {
+            const float *sum = c->groups->sum + (w->enc_head[i] * w->h.n_group + g) * n_group;
+            w->enc_group_indptr[at++] = w->h.group_nnz;
+            GROW(w, group_indices, w->h.group_nnz + n_group);
+            GROW(w, group_sum, w->h.group_nnz + n_group);
+            for (int64_t j = 0; j < n_group; j++)
+                if (sum[j] > 0) {
+                    w->enc_group_indices[w->h.group_nnz] = (int32_t)j;
+                    w->enc_group_sum[w->h.group_nnz++] = sum[j];
+                }
+        }
+    w->enc_group_indptr[at] = w->h.group_nnz;
+    return ST_OK;
+}
+
+/* What the certified rows lose, of the recorded heads. */
+static st_status encode_rest(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    int64_t n = w->begin.n_group * c->n_cert;
+    if (c->cert_rest == NULL || n == 0 || w->h.n_rec == 0)
+        return ST_OK;
+    w->h.n_rest = c->n_cert;
+    w->h.rest_width = w->begin.n_group;
+    GROW(w, rest, w->h.n_rec * n);
+    for (int64_t i = 0; i < w->h.n_rec; i++)
+        for (int64_t k = 0; k < n; k++) {
+            float x = c->cert_rest[w->enc_head[i] * n + k];
+            w->enc_rest[i * n + k] = x < 1 ? x : 1;
+        }
+    return ST_OK;
+}
+
 static st_status encode_certificate(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
     int64_t n = w->h.n_head * w->h.n_cert;
@@ -286,9 +339,11 @@ static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *e
 {
     size_t size[STI_CHUNK_ARRAYS];
     sti_bytes piece[1 + STI_CHUNK_ARRAYS] = {
-        {&w->h, sizeof w->h}, {w->enc_indptr, 0},  {c->cert_rows, 0},
-        {w->enc_head, 0},     {w->enc_indices, 0}, {w->enc_lse, 0},
-        {w->enc_recall, 0},   {w->enc_err, 0},     {w->enc_mass, 0},
+        {&w->h, sizeof w->h},      {w->enc_indptr, 0},    {c->cert_rows, 0},
+        {w->enc_group_indptr, 0},  {w->enc_head, 0},      {w->enc_indices, 0},
+        {w->enc_group_indices, 0}, {w->enc_group_sum, 0}, {w->enc_lse, 0},
+        {w->enc_recall, 0},        {w->enc_err, 0},       {w->enc_rest, 0},
+        {w->enc_mass, 0},
     };
     sti_chunk_sizes(&w->h, size);
     for (int i = 0; i < STI_CHUNK_ARRAYS; i++)
@@ -299,10 +354,12 @@ static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *e
 st_status st_trace_writer_add(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
     STI_TRY(check_open(w, err));
-    STI_TRY(sti_chunk_check(c, &w->begin, err));
+    STI_TRY(sti_chunk_check(c, &w->begin, w->group, err));
     STI_TRY(check_state(w, c, err));
     STI_TRY(encode_head(w, c, err));
     STI_TRY(encode_rows(w, c, err));
+    STI_TRY(encode_groups(w, c, err));
+    STI_TRY(encode_rest(w, c, err));
     STI_TRY(encode_certificate(w, c, err));
     STI_TRY(append_chunk(w, c, err));
     w->state[c->layer].row_end = c->first_query + c->n_q;

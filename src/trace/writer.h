@@ -16,6 +16,7 @@ struct st_trace_writer {
     char *path, *part;
     sti_journal_out out;
     sti_begin begin;
+    st_group *group;       /* [begin.n_group] */
     int32_t *layer, *head; /* recorded ones; NULL: all */
     int64_t n_layer, n_head;
     sti_layer_state *state; /* [n_state] by layer number */
@@ -24,10 +25,11 @@ struct st_trace_writer {
     bool has_tokens, finished;
     /* the chunk being encoded, reused from one to the next */
     sti_chunk_head h;
-    int32_t *enc_head, *enc_indices;
-    int64_t *enc_indptr;
+    int32_t *enc_head, *enc_indices, *enc_group_indices;
+    int64_t *enc_indptr, *enc_group_indptr;
     uint16_t *enc_mass;
-    float *enc_lse, *enc_recall, *enc_err;
+    float *enc_lse, *enc_recall, *enc_err, *enc_group_sum, *enc_rest;
+    int64_t cap_group_indices, cap_group_indptr, cap_group_sum, cap_rest;
     int64_t cap_head, cap_indices, cap_indptr, cap_mass, cap_lse, cap_recall, cap_err;
 };
 

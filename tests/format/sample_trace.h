@@ -23,7 +23,14 @@ typedef struct sample {
     int layer[SAMPLE_LAYERS], n_head[SAMPLE_LAYERS];
     st_chunk_kind kind[SAMPLE_LAYERS];
     int64_t cert_step; /* every so many rows is certified; 0: none */
+    const st_group *group;
+    int64_t n_group; /* 0: none */
 } sample;
+
+/* Groups for the sample: with gaps, a single token, one that micro-batches share, one at the end.
+ */
+static const st_group sample_groups[] = {{0, 3}, {3, 9}, {12, 13}, {14, 31}, {31, 39}, {41, 50}};
+#define SAMPLE_GROUPS 6
 
 /* 50 tokens, blocks of 8 x 4, micro-batches of 20: they meet inside query blocks, and the last
  * blocks are partial. Layer numbers have a gap, head counts differ, the last layer is exact. */
@@ -54,6 +61,18 @@ static inline float sample_mass(int l, int h, int64_t first, int64_t b, int64_t 
     return (float)(1 + (c * 5 + b * 3 + h * 2 + l + first) % 13) / 256.0f;
 }
 
+/* Probability that row r puts on each key of group j; 0: nothing of it is kept. */
+static inline float sample_share(int l, int h, int64_t r, int64_t j)
+{
+    return (float)((r * 5 + j * 3 + h + l) % 7) / 512.0f;
+}
+
+/* What a certified row leaves out of group j. */
+static inline float sample_rest(int l, int h, int64_t r, int64_t j)
+{
+    return (float)((r * 3 + j * 5 + h + l) % 11) / 128.0f;
+}
+
 static inline float sample_lse(int l, int h, int64_t row)
 {
     return (float)(row * 3 + h * 5 + l) * 0.25f;
@@ -75,6 +94,8 @@ typedef struct sample_chunk {
     st_selection sel;
     float *mass, *lse, *recall, *err;
     int64_t *rows;
+    st_group_sums groups;
+    float *rest;
 } sample_chunk;
 
 static inline void sample_chunk_free(sample_chunk *x)
@@ -86,6 +107,32 @@ static inline void sample_chunk_free(sample_chunk *x)
     free(x->recall);
     free(x->err);
     free(x->rows);
+    free(x->groups.sum);
+    free(x->rest);
+}
+
+/* Fills in the sums and rests of a chunk's rows [first, end). */
+static inline void sample_chunk_groups(sample_chunk *x, const sample *s, int l, int64_t first,
+                                       int64_t end)
+{
+    st_group_sums *g = &x->groups;
+    int64_t n_cert = x->chunk.n_cert, n = s->n_group, at = 0;
+    *g = (st_group_sums){.group = s->group, .n_group = n};
+    g->n = st_groups_touched(s->group, n, first, end, &g->first);
+    g->sum = calloc((size_t)(s->n_head[l] * g->n * n) + 1, sizeof *g->sum);
+    x->rest = malloc((size_t)(s->n_head[l] * n_cert * n) * sizeof *x->rest + 1);
+    for (int h = 0; h < s->n_head[l]; h++) {
+        for (int64_t i = g->first; i < g->first + g->n; i++, at += n)
+            for (int64_t r = first; r < end; r++)
+                for (int64_t j = 0; j <= i && r >= s->group[i].begin && r < s->group[i].end; j++)
+                    g->sum[at + j] +=
+                        sample_share(l, h, r, j) * (float)(s->group[j].end - s->group[j].begin);
+        for (int64_t i = 0; i < n_cert; i++)
+            for (int64_t j = 0; j < n; j++)
+                x->rest[(h * n_cert + i) * n + j] = sample_rest(l, h, x->rows[i], j);
+    }
+    x->chunk.groups = g;
+    x->chunk.cert_rest = x->rest;
 }
 
 /* The chunk of the l-th layer whose rows begin with `first`. */
@@ -104,6 +151,8 @@ static inline void sample_chunk_make(sample_chunk *x, const sample *s, int l, in
                             .nbk = nbk,
                             .indptr = malloc((size_t)(n_head * nbq + 1) * 8),
                             .indices = malloc(room * 4 + 4)};
+    x->groups = (st_group_sums){.n = 0};
+    x->rest = NULL;
     x->mass = malloc(room * 4 + 4);
     x->lse = malloc(n_lse * 4);
     x->recall = malloc(n_lse * 4);
@@ -145,6 +194,8 @@ static inline void sample_chunk_make(sample_chunk *x, const sample *s, int l, in
                           .cert_rows = x->rows,
                           .cert_recall = x->recall,
                           .cert_err = x->err};
+    if (s->n_group > 0)
+        sample_chunk_groups(x, s, l, first, end);
 }
 
 /* Adds the chunks of micro-batches whose first row is in [begin, end), as a run does: layer after
@@ -333,6 +384,13 @@ static inline int64_t sample_use(const st_trace *t)
         for (int64_t b = 0; b < n; b++)
             sum += text[b];
         sum += st_trace_tokens(t) != NULL ? st_trace_tokens(t)[i] : 0;
+    }
+    for (int64_t i = 0; info.n_group > 0 && info.n_group <= 64 && i < info.n_layer; i++) {
+        float mean[64 * 64];
+        st_trace_samples x;
+        for (int64_t h = 0; st_trace_group_matrix(t, i, h, mean, NULL) == ST_OK; h++)
+            sum += mean[0] > 0;
+        sum += st_trace_get_samples(t, i, &x, NULL) == ST_OK && x.rest != NULL && x.rest[0] > 0;
     }
     for (int64_t i = 0; st_trace_get_layer(t, i, &y, NULL) == ST_OK; i++)
         for (int64_t j = 0; y.lse != NULL && j < y.n_head * info.n_tok; j++)

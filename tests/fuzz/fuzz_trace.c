@@ -233,7 +233,10 @@ static void run(const struct input *seed, void (*mutate)(struct input *), long c
 static struct input make_journal(void)
 {
     sample s = sample_default();
-    st_trace_options opt = {.lse = true, .mass_floor = 0.005f};
+    st_trace_options opt = {.lse = true,
+                            .mass_floor = 0.005f,
+                            .group = s.group = sample_groups,
+                            .n_group = s.n_group = SAMPLE_GROUPS};
     st_trace_writer *w;
     if (st_trace_writer_create(sample_path("f.safetensors"), 50, 8, 4, &opt, &w, NULL) != ST_OK ||
         sample_tokens(&s, w, NULL) != ST_OK ||
@@ -244,11 +247,21 @@ static struct input make_journal(void)
     return load(sample_path("f.safetensors.part"));
 }
 
+/* A trace with all that the golden one lacks. */
+static struct input make_trace(void)
+{
+    sample s = sample_default();
+    st_trace_options opt = {.group = s.group = sample_groups, .n_group = s.n_group = SAMPLE_GROUPS};
+    if (sample_write(&s, sample_path("g.safetensors"), &opt, NULL) != ST_OK)
+        abort();
+    return load(sample_path("g.safetensors"));
+}
+
 int main(int argc, char **argv)
 {
     char *end;
     long count = argc > 1 ? strtol(argv[1], &end, 10) : 3000;
-    struct input trace, journal;
+    struct input trace, grouped, journal;
     if (argc > 1 && *end != '\0') {
         for (int i = 1; i < argc; i++) {
             struct input in = load(argv[i]);
@@ -259,11 +272,14 @@ int main(int argc, char **argv)
     }
     state = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     trace = load(sample_golden("trace.safetensors"));
+    grouped = make_trace();
     journal = make_journal();
     run(&trace, mutate_trace, count);
+    run(&grouped, mutate_trace, count);
     run(&journal, mutate_journal, count);
-    printf("%ld mutations of a trace and of a journal\n", count);
+    printf("%ld mutations of each of two traces and a journal\n", count);
     free(trace.data);
+    free(grouped.data);
     free(journal.data);
     return 0;
 }

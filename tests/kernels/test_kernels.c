@@ -230,6 +230,30 @@ static bool check_ipv(const sti_kernel_row *row, stk_ipv_fn *scalar)
     return ok;
 }
 
+static bool check_keysum(const sti_kernel_row *row, stk_keysum_fn *scalar)
+{
+    int64_t R = lanes(row), first = below(17), end = first + below((int)(17 - first));
+    int16_t p[16 * 32];
+    float *f = floats(R, 1), *a = floats(R, 1), *b = floats(R, 1), *plain = floats(R, 1);
+    bool ok;
+    for (int64_t i = 0; i < 16 * R; i++)
+        p[i] = (int16_t)below(32768);
+    for (int64_t r = 0; r < R; r++) {
+        int32_t sum = 0;
+        for (int64_t j = first; j < end; j++)
+            sum += p[(j / 2 * R + r) * 2 + j % 2];
+        plain[r] = f[r] * (float)sum;
+    }
+    ((stk_keysum_fn *)row->fn)(a, p, f, first, end);
+    scalar(b, p, f, first, end);
+    ok = close_to(a, b, R, row->tolerance) && close_to(b, plain, R, 0.0);
+    sti_free(f);
+    sti_free(a);
+    sti_free(b);
+    sti_free(plain);
+    return ok;
+}
+
 /* [n, R] scores, some of them -inf, a few NaN */
 static float *scores(int64_t n)
 {
@@ -515,6 +539,7 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(iqk)
     CASE(prob)
     CASE(ipv)
+    CASE(keysum)
     CASE(max)
     CASE(expsum)
     CASE(softcap)

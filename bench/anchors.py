@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MIT
+"""Receiver heads, anchors and dependencies of real chains of thought: pruned runs beside the exact one.
+
+usage: anchors.py SPARSETRACE MODEL TRACES.jsonl OUT.json [--limit N] [--pruned 0.97,0.98,0.99]
+                  [--select stream,hip,window] [--blocks 8x2] [--cert-share 0.003] [--threads 1] [--work DIR]
+
+TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of {"text", "depends_on",
+"counterfactual_importance_kl", ...}. Needs numpy, scipy and safetensors.
+
+For each pruned share, over all traces: Spearman's correlation of the receiver scores with the exact run's, how
+many of the 20 receiver heads and of the 5 anchors are the same (means over traces; heads are found once for all
+traces, as the method wants it). Certified rows are attended exactly: their pairs count as kept, so the selection
+gets that much less. Dependencies: far edges (4 or more sentences apart) of `depends_on` against all other far
+pairs; logistic models on distance alone and on distance and attention, trained without the problem they are
+judged on.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from safetensors import safe_open
+
+NEAR, HEADS, ANCHORS = 4, 20, 5
+
+
+# ---- runs ----------------------------------------------------------------------------------------
+
+
+def spans_of(text, sentences):
+    """Byte spans of the labelled sentences that are found in order, and their numbers."""
+    at = text.find("<think>") + len("<think>") if "<think>" in text else 0
+    spans, numbers = [], []
+    for number, sentence in enumerate(sentences):
+        begin = text.find(sentence["text"], at)
+        if begin < 0 or not sentence["text"]:
+            continue
+        at = begin + len(sentence["text"])
+        first = len(text[:begin].encode())
+        spans.append((first, first + len(sentence["text"].encode())))
+        numbers.append(number)
+    return spans, numbers
+
+
+def run(args, folder, name, out, options):
+    """Traces one text; gives the report. The cost of certified rows is taken from the budget beforehand."""
+    command = [args.sparsetrace, "trace", "-m", args.model, "-f", folder / f"{name}.txt", "--groups",
+               folder / f"{name}.spans", "-o", out, "--against", "none", "--threads", args.threads, "--json",
+               "--quiet", *options]
+    done = subprocess.run([str(x) for x in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+    return json.loads(done.stdout)
+
+
+def run_pruned(args, folder, name, n_tok, method, pruned, out):
+    rows = max(8, round(args.cert_share * n_tok))
+    bq, bk = args.blocks.split("x")
+    share = pruned + rows / n_tok
+    report = run(args, folder, name, out, ["--pruned", f"{share:.6f}", "--select", method, "--block-q", bq,
+                                           "--block-k", bk, "--cert-rows", rows])
+    return 1 - (1 - report["pruned_fraction"]) - rows / n_tok
+
+
+def groups(args, files, *options):
+    done = subprocess.run([args.sparsetrace, "groups", *map(str, files), "--json", "--heads", str(HEADS), *options],
+                          capture_output=True, text=True, check=True)
+    out = json.loads(done.stdout)
+    heads = [(h["layer"], h["head"]) for h in out["heads"]]
+    scores = [np.array([np.nan if x is None else x for x in t["scores"]]) for t in out["traces"]]
+    return heads, scores, [t["anchors"] for t in out["traces"]]
+
+
+# ---- comparing -----------------------------------------------------------------------------------
+
+
+def bootstrap(values, n=2000):
+    values = np.asarray(values, float)
+    draws = np.random.default_rng(0).choice(values, (n, len(values))).mean(1)
+    return [round(float(x), 4) for x in (values.mean(), *np.percentile(draws, [2.5, 97.5]))]
+
+
+def compare(exact, pruned):
+    rho, same = [], []
+    for e, p, ea, pa in zip(exact[1], pruned[1], exact[2], pruned[2]):
+        ok = ~np.isnan(e) & ~np.isnan(p)
+        r = scipy.stats.spearmanr(e[ok], p[ok])[0] if ok.sum() > 2 and np.ptp(p[ok]) > 0 else 0.0
+        rho.append(r)
+        same.append(len(set(ea) & set(pa)))
+    return {"spearman": bootstrap(rho), "same_heads": len(set(exact[0]) & set(pruned[0])),
+            "same_anchors": bootstrap(same)}
+
+
+# ---- dependencies --------------------------------------------------------------------------------
+
+
+def attention_features(path):
+    """[S, S, F]: logarithms of the mean over heads, of its share of the column, and of the largest layer's mean."""
+    with safe_open(path, "np") as f:
+        geometry, n = json.loads(f.metadata()["geometry"]), len(f.get_tensor("groups"))
+        layers = []
+        for layer in geometry["layers"]:
+            name = f"layer.{layer['layer']}.group_"
+            indptr, indices = f.get_tensor(name + "indptr"), f.get_tensor(name + "indices")
+            a = np.zeros((layer["n_head"] * n, n), np.float32)
+            a[np.repeat(np.arange(len(a)), np.diff(indptr)), indices] = f.get_tensor(name + "mean")
+            layers.append(a.reshape(layer["n_head"], n, n))
+    a = np.stack(layers)
+    floor = 1e-6
+    mean = a.mean((0, 1))
+    i, j = np.indices(mean.shape)
+    column = np.array([mean[c + NEAR:, c].mean() if c + NEAR < n else 0 for c in range(n)])
+    return np.stack([np.log(mean + floor), np.log(mean + floor) - np.log(column + floor)[None, :],
+                     np.log(np.sqrt(a).mean((0, 1)) + 1e-3), np.log(a.max(1).mean(0) + floor)], -1)
+
+
+def far_pairs(n):
+    i, j = np.indices((n, n))
+    return np.nonzero(i - j >= NEAR)
+
+
+def fit(x, y, ridge=1.0):
+    """Logistic regression on standardised columns; gives a scoring function."""
+    mean, sd = x.mean(0), x.std(0) + 1e-9
+    z = np.c_[(x - mean) / sd, np.ones(len(x))]
+
+    def loss(w):
+        s = z @ w
+        p = 1 / (1 + np.exp(-s))
+        value = np.logaddexp(0, s).sum() - (y * s).sum() + ridge * (w[:-1] ** 2).sum() / 2
+        return value, z.T @ (p - y) + ridge * np.append(w[:-1], 0)
+
+    w = scipy.optimize.minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
+    return lambda q: np.c_[(q - mean) / sd, np.ones(len(q))] @ w
+
+
+def auroc(score, y):
+    rank = scipy.stats.rankdata(score)
+    p = y.sum()
+    return (rank[y].sum() - p * (p + 1) / 2) / (p * (len(y) - p))
+
+
+def average_precision(score, y):
+    order = np.argsort(-score, kind="stable")
+    hits = y[order]
+    return (np.cumsum(hits) / np.arange(1, len(y) + 1))[hits].mean()
+
+
+def dependencies(traces, features):
+    """Leave one problem out; per-trace AUROC and AP on far pairs, of traces with a far edge."""
+    data = []
+    for t, f in zip(traces, features):
+        i, j = far_pairs(len(t["numbers"]))
+        data.append((np.log(i - j)[:, None], f[i, j], t["edges"][i, j]))
+    out = {"distance": [], "both": [], "attention": []}
+    for k, t in enumerate(traces):
+        y = data[k][2]
+        if not y.any():
+            continue
+        train = [d for d, o in zip(data, traces) if o["problem"] != t["problem"]]
+        target = np.concatenate([d[2] for d in train])
+        for name, pick in (("distance", lambda d: d[0]), ("attention", lambda d: d[1]),
+                           ("both", lambda d: np.c_[d[0], d[1]])):
+            score = fit(np.concatenate([pick(d) for d in train]), target)(pick(data[k]))
+            out[name].append((auroc(score, y), average_precision(score, y)))
+    result = {name: {"auroc": bootstrap([x[0] for x in v]), "ap": bootstrap([x[1] for x in v])}
+              for name, v in out.items()}
+    result["gain_auroc"] = bootstrap([b[0] - d[0] for b, d in zip(out["both"], out["distance"])])
+    result["gain_ap"] = bootstrap([b[1] - d[1] for b, d in zip(out["both"], out["distance"])])
+    result["n_trace"] = len(out["both"])
+    return result
+
+
+# ---- all of it -----------------------------------------------------------------------------------
+
+
+def read_traces(path, limit):
+    traces = []
+    for line in open(path, encoding="utf-8"):
+        if line.strip() and (limit is None or len(traces) < limit):
+            record = json.loads(line)
+            spans, numbers = spans_of(record["full_text"], record["sentences"])
+            place = {number: i for i, number in enumerate(numbers)}
+            edges = np.zeros((len(numbers),) * 2, bool)
+            for number in numbers:
+                for source in record["sentences"][number].get("depends_on") or []:
+                    if source in place and source < number:
+                        edges[place[number], place[source]] = True
+            importance = [record["sentences"][n].get("counterfactual_importance_kl") for n in numbers]
+            traces.append({"name": f"t{len(traces)}", "text": record["full_text"], "spans": spans,
+                           "numbers": numbers, "edges": edges, "problem": record.get("problem", record.get("id")),
+                           "importance": np.array([np.nan if x is None else x for x in importance], float)})
+    return traces
+
+
+def main():
+    p = argparse.ArgumentParser()
+    for name in ("sparsetrace", "model", "traces", "out"):
+        p.add_argument(name)
+    p.add_argument("--limit", type=int)
+    p.add_argument("--pruned", default="0.97,0.98,0.99")
+    p.add_argument("--select", default="stream,hip,window")
+    p.add_argument("--blocks", default="8x2")
+    p.add_argument("--cert-share", type=float, default=0.003)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--work", type=pathlib.Path)
+    args = p.parse_args()
+    traces = read_traces(args.traces, args.limit)
+    scratch = None if args.work else tempfile.TemporaryDirectory()
+    folder = args.work or pathlib.Path(scratch.name)
+    folder.mkdir(exist_ok=True, parents=True)
+    for t in traces:
+        (folder / f"{t['name']}.txt").write_text(t["text"], encoding="utf-8")
+        (folder / f"{t['name']}.spans").write_text("".join(f"{a} {b}\n" for a, b in t["spans"]))
+        t["exact"] = folder / f"{t['name']}.exact.trace"
+        t["n_tok"] = run(args, folder, t["name"], t["exact"], ["--k", 1 << 20, "--cert-rows", 0])["n_tok"]
+        print(f"{t['name']}: {t['n_tok']} tokens, {len(t['spans'])} sentences", file=sys.stderr)
+    exact = groups(args, [t["exact"] for t in traces], "--raw")
+    exact_features = [attention_features(t["exact"]) for t in traces]
+    result = {"options": {k: str(v) for k, v in vars(args).items()}, "n_trace": len(traces),
+              "n_sentence": sum(len(t["spans"]) for t in traces), "heads": exact[0],
+              "dependencies_exact": dependencies(traces, exact_features), "runs": []}
+    rho = []
+    for t, s in zip(traces, exact[1]):
+        ok = ~np.isnan(s) & ~np.isnan(t["importance"])
+        if ok.sum() > 2:
+            rho.append(scipy.stats.spearmanr(s[ok], t["importance"][ok])[0])
+    if rho:
+        result["spearman_counterfactual_importance_kl"] = bootstrap(rho)
+    for method in args.select.split(","):
+        for pruned in map(float, args.pruned.split(",")):
+            files, shares = [], []
+            for t in traces:
+                files.append(folder / f"{t['name']}.{method}.{pruned}.trace")
+                shares.append(run_pruned(args, folder, t["name"], t["n_tok"], method, pruned, files[-1]))
+            one = {"select": method, "pruned": pruned, "least_share": round(min(shares), 5)}
+            one["raw"] = compare(exact, groups(args, files, "--raw"))
+            one["corrected"] = compare(exact, groups(args, files))
+            if method == "stream":
+                one["dependencies"] = dependencies(traces, [attention_features(f) for f in files])
+            result["runs"].append(one)
+            print(json.dumps(one), file=sys.stderr)
+            for f in files:
+                f.unlink()
+    pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sparsetrace/groups.h — what attention from group to group says of a text: receiver heads,
+ * anchors, dependencies. A group is a run of tokens (st_group in attn.h); here it is a sentence,
+ * mostly.
+ *
+ * Definitions follow "Thought Anchors" (arXiv 2506.19143), section 5, and its authors' code.
+ * A[i][j] is the mean attention of sentence i's tokens to sentence j's, which a trace records
+ * (st_trace_options.group, st_trace_group_matrix).
+ */
+#ifndef SPARSETRACE_GROUPS_H
+#define SPARSETRACE_GROUPS_H
+
+#include "sparsetrace/trace.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- groups of tokens out of spans of bytes -------------------------------------------------- */
+
+/* bytes [n]: spans of a text, as st_groups_check wants them; piece_ptr [n_tok + 1]: token i is the
+ * text's bytes piece_ptr[i] .. piece_ptr[i + 1] (never falling). token [n] gets the tokens of each
+ * span: those that share a byte with it and with no span before it, and empty ones between them;
+ * may be the same array as bytes. Errors: ST_ERR_ARG with the span's number: out of order, beyond
+ * the text, or without a token of its own. */
+ST_API st_status st_groups_from_bytes(const st_group *bytes, int64_t n, const int64_t *piece_ptr,
+                                      int64_t n_tok, st_group *token, st_error *err);
+
+/* ---- receiver heads -------------------------------------------------------------------------- */
+
+#define ST_NEAR 4 /* sentences nearer than this do not count: the authors' choice */
+
+/* Vertical scores of one head: score[j] = mean over i >= j + near of mean[i * n + j], NaN left out;
+ * NaN where nothing is left (the last `near` at least). mean: [n, n], score: [n]. */
+ST_API void st_vertical_scores(const float *mean, int64_t n, int64_t near, double *score);
+
+/* Fisher's excess kurtosis of x [n], biased, NaN left out: m4 / m2^2 - 3 of the central moments; as
+ * scipy.stats.kurtosis(x, nan_policy="omit"). NaN if there is nothing, or all are the same. */
+ST_API double st_kurtosis(const double *x, int64_t n);
+
+/* Vertical scores of a head of a trace (i, h: as for st_trace_group_matrix). `correct`: what the
+ * selection left out is put back as far as the certificate's rows tell (docs/method/receivers.md);
+ * nothing changes for a layer without such rows. score: [n_group]. Errors: those of
+ * st_trace_group_matrix, ST_ERR_MEM. */
+ST_API st_status st_trace_vertical(const st_trace *trace, int64_t i, int64_t h, int64_t near,
+                                   bool correct, double *score, st_error *err);
+
+typedef struct st_receiver {
+    int layer, head; /* the model's numbers */
+    double kurtosis; /* of the vertical scores, mean over the traces where it is a number; NaN: none
+                      */
+} st_receiver;
+
+/* All recorded heads of the traces, the most receiving first: falling kurtosis, NaN last, ties by
+ * layer and head. The traces are of one model and record the same heads. *receiver [*n] is the
+ * caller's (st_receivers_free). Errors: ST_ERR_ARG (no trace, one without groups, other heads; the
+ * position is the trace's number), ST_ERR_MEM. */
+ST_API st_status st_receivers_find(const st_trace *const *trace, int64_t n_trace, int64_t near,
+                                   bool correct, st_receiver **receiver, int64_t *n, st_error *err);
+ST_API void st_receivers_free(st_receiver *receiver);
+
+/* Receiver scores of a trace's groups: score[j] = mean over the n heads of their vertical scores,
+ * NaN if one of them is. score: [n_group]. Errors: ST_ERR_ARG (a head that is not recorded; no
+ * groups), ST_ERR_MEM. */
+ST_API st_status st_receiver_scores(const st_trace *trace, const st_receiver *receiver, int64_t n,
+                                    int64_t near, bool correct, double *score, st_error *err);
+
+/* Anchors: the (at most) k groups of the highest score, highest first, NaN left out, ties to the
+ * earlier one. Gives their number. */
+ST_API int64_t st_anchors(const double *score, int64_t n, int64_t k, int64_t *anchor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""`sparsetrace trace --groups` on a real model: matrices against the block masses that the same trace records."""
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+CLI, SMOLLM2 = os.environ["ST_CLI"], os.environ["ST_SMOLLM2"]
+TEXT = "".join(f"Line {i}: the {'red' if i % 3 else 'blue'} box holds {i * 7 % 13} stones. " for i in range(60))
+
+
+def trace(out, spans, *options, code=0):
+    spans_file = out.parent / "spans.txt"
+    spans_file.write_text(spans if isinstance(spans, str) else "".join(f"{a} {b}\n" for a, b in spans))
+    done = subprocess.run([CLI, "trace", "-m", SMOLLM2, "-p", TEXT, "--groups", spans_file, "--against", "none",
+                           "-o", out, "--threads", "2", "--quiet", "--json", *map(str, options)],
+                          capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def load(path):
+    """{layer: (A [H, S, S], block mass [H, nbq, nbk])}, groups, geometry."""
+    with safe_open(path, "np") as f:
+        geometry, groups = json.loads(f.metadata()["geometry"]), f.get_tensor("groups")
+        n, bq, bk = geometry["n_tok"], geometry["bq"], geometry["bk"]
+        out = {}
+        for layer in geometry["layers"]:
+            get = lambda noun: f.get_tensor(f"layer.{layer['layer']}.{noun}")
+            out[layer["layer"]] = tuple(
+                dense(get(p + "indptr"), get(p + "indices"), get(v), layer["n_head"], width)
+                for p, v, width in (("group_", "group_mean", len(groups)), ("", "mass", -(-n // bk))))
+    return out, groups, geometry
+
+
+def dense(indptr, indices, values, n_head, width):
+    out = np.zeros(((len(indptr) - 1), width))
+    out[np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices] = values
+    return out.reshape(n_head, -1, width)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """Where each token's bytes begin."""
+    path = tmp_path_factory.mktemp("pieces") / "t"
+    trace(path, [(0, 5)], "--k", 8, "--layers", 0)
+    with safe_open(path, "np") as f:
+        return f.get_tensor("piece_ptr")
+
+
+@pytest.mark.parametrize("options", [["--k", 9], ["--k", 100000], ["--k", 9, "--ubatch", 80]])
+def test_blocks_as_groups(tmp_path, pieces, options):
+    """Groups that are the query blocks: each matrix entry is the mass of two key blocks. The masses are half
+    floats, the matrices fixed point: 1e-3 of a block's mass."""
+    n = len(pieces) - 1
+    edges = list(range(0, n, 32)) + [n]
+    trace(tmp_path / "t", [(pieces[a], pieces[b]) for a, b in zip(edges, edges[1:])], *options)
+    layers, groups, _ = load(tmp_path / "t")
+    assert groups.tolist() == [[a, b] for a, b in zip(edges, edges[1:])]
+    for a, mass in layers.values():
+        mass = np.pad(mass, ((0, 0), (0, 0), (0, -mass.shape[2] % 2)))
+        want = mass.reshape(*mass.shape[:2], -1, 2).sum(-1)
+        got = a * np.diff(edges)
+        assert np.abs(got - want).max() < 2e-3
+        assert (got.sum(-1) > 0.99).all() and (np.triu(got, 1) == 0).all()
+
+
+def test_layouts_agree(tmp_path, pieces):
+    """Any layout: fine groups added up are coarse groups, gaps only leave out."""
+    n = len(pieces) - 1
+    rng = np.random.default_rng(1)
+    cuts = np.unique(np.concatenate([[0, n], rng.integers(1, n, 60)]))
+    trace(tmp_path / "fine", [(pieces[a], pieces[b]) for a, b in zip(cuts, cuts[1:])], "--k", 9)
+    coarse = cuts[::3] if cuts[::3][-1] == n else np.append(cuts[::3], n)
+    trace(tmp_path / "coarse", [(pieces[a], pieces[b]) for a, b in zip(coarse, coarse[1:])][1::2], "--k", 9)
+    fine, fine_groups, _ = load(tmp_path / "fine")
+    rough, rough_groups, _ = load(tmp_path / "coarse")
+    width = np.diff(fine_groups, axis=1)[:, 0]
+    member = np.array([[b <= f[0] and f[1] <= e for f in fine_groups] for b, e in rough_groups], float)
+    assert (member.sum(1) > 0).all()
+    for layer, (a, _) in fine.items():
+        sums = a * width[:, None] * width[None, :]
+        want = member @ sums @ member.T
+        area = (member @ width)[:, None] * (member @ width)[None, :]
+        assert np.abs(rough[layer][0] - want / area).max() < 1e-6
+
+
+def test_rest(tmp_path, pieces):
+    """What the certified rows leave out of all groups and what they keep is everything."""
+    n = len(pieces) - 1
+    edges = list(range(0, n, 7)) + [n]
+    trace(tmp_path / "t", [(pieces[a], pieces[b]) for a, b in zip(edges, edges[1:])], "--k", 9, "--cert-rows", 12)
+    with safe_open(tmp_path / "t", "np") as f:
+        for layer in (0, 11, 29):
+            recall, rest = f.get_tensor(f"layer.{layer}.cert_recall"), f.get_tensor(f"layer.{layer}.cert_rest")
+            assert recall.min() < 0.97
+            np.testing.assert_allclose(recall.ravel() + rest.sum(1), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("spans, says", [
+    ("0 5\n3 9\n", "group 1 begins at 3"),
+    ("0 5\n9 7\n", "group 1 is [9, 7)"),
+    ("0 5\n6 999999\n", "group 1 is [6, 999999)"),
+    ("0 5\nsix 9\n", "line 2"),
+    ("0 5 9\n", "line 1"),
+    ("# nothing\n\n", "has no span"),
+    ("0 1\n1 2\n", "has no token of its own"),
+])
+def test_bad_spans(tmp_path, spans, says):
+    assert says in trace(tmp_path / "t", spans, "--k", 8, code=1).stderr
+    assert not (tmp_path / "t").exists() and not (tmp_path / "t.part").exists()
