@@ -29,7 +29,7 @@ def main():
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
         for name, (colours, fragment, click) in SCENES.items():
-            page = browser.new_page(viewport={"width": 1500, "height": 950}, color_scheme=colours)
+            page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=colours)
             page.goto(f"file://{page_file}#{fragment}")
             page.wait_for_selector("html[data-ready]", state="attached")
             if click:

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// colours.js — the colours of both themes. Measures are in cividis, which people with and without colour-blindness
-// see alike; "is read" is blue and "reads" is orange (Okabe and Ito's palette), and never by colour alone.
+// colours.js — the colours of both themes. Shades of one hue rise steadily in lightness, so that people with
+// and without colour-blindness see the same order; "is read" is blue and "reads" is orange (Okabe and Ito's palette), and never by colour alone.
 
-const CIVIDIS = [[0, 34, 78], [8, 51, 112], [53, 69, 108], [79, 87, 108], [102, 105, 112], [125, 124, 120], [148, 142, 119], [174, 163, 113], [200, 184, 102], [229, 207, 82], [254, 232, 56]];
-const RAMPS = {
+const MEASURE = {
+  light: [[233, 230, 238], [215, 181, 216], [223, 101, 176], [200, 20, 105], [103, 0, 50]],
+  dark: [[38, 44, 58], [92, 34, 84], [170, 44, 122], [232, 112, 180], [255, 218, 240]],
+};
+const MASS = {
   light: [[255, 255, 255], [198, 219, 239], [107, 174, 214], [33, 113, 181], [8, 48, 107]],
   dark: [[17, 22, 31], [24, 58, 97], [36, 110, 175], [107, 178, 230], [240, 249, 255]],
 };
@@ -21,13 +24,18 @@ export function themeName() {
 
 // Much stands out from the ground: bright in the dark, dark in the light.
 export function measureColour(x) {
-  return Number.isFinite(x) ? `rgb(${mix(CIVIDIS, themeName() === "dark" ? x : 1 - x)})` : "rgb(128,128,128)";
+  return Number.isFinite(x) ? `rgb(${mix(MEASURE[themeName()], x)})` : "transparent";
+}
+
+// The measures' colours from none to all, as a style.
+export function measureScale() {
+  return `linear-gradient(90deg, ${MEASURE[themeName()].map((c) => `rgb(${c})`).join(", ")})`;
 }
 
 // 256 colours for masses, as bytes [256 * 3]: none to all.
 export function massRamp() {
   const out = new Uint8ClampedArray(768);
-  for (let i = 0; i < 256; i++) out.set(mix(RAMPS[themeName()], i / 255), 3 * i);
+  for (let i = 0; i < 256; i++) out.set(mix(MASS[themeName()], i / 255), 3 * i);
   return out;
 }
 

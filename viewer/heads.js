@@ -4,7 +4,7 @@
 // in the model's order or sorted.
 
 import { byId, headName, make, percent } from "./elements.js";
-import { colourOf, massRamp, measureColour } from "./colours.js";
+import { colourOf, massRamp, measureColour, measureScale } from "./colours.js";
 import { change, state } from "./state.js";
 
 export const MEASURES = {
@@ -17,7 +17,7 @@ export const MEASURES = {
   kurtosis: ["kurtosis", "excess kurtosis of how much each key block is read from afar: high for receiver heads", (x) => (Number.isFinite(x) ? x.toFixed(1) : "not known")],
 };
 
-const SIZES = [54, 46, 38, 32, 28, 25, 22]; // pixels of a tile
+const SIZES = [120, 90, 70, 54, 46, 38, 32, 28, 25, 22]; // pixels of a tile
 const GAP = 2;
 const LABEL = 32; // width of a layer's name
 
@@ -131,6 +131,7 @@ export class HeadGrid {
     for (const [id, value] of [["measure", measure], ["sort", sort], ["least", least]]) if (byId(id).value !== value) byId(id).value = value;
     if (repaint) this.pixels.forEach((canvas, n) => this.paint(canvas, n));
     byId("measure-meaning").textContent = meaning;
+    byId("scale").style.backgroundImage = measureScale();
     byId("scale-low").textContent = format(low);
     byId("scale-high").textContent = format(high);
     const chosen = new Set(/^\d/.test(state().with) ? state().with.split(",") : []);
@@ -170,21 +171,32 @@ export class HeadGrid {
     this.fit();
   }
 
+  // The tile above or below: of the next layer, or of the next line where tiles flow.
+  vertical(tile, sign) {
+    const row = tile.parentElement;
+    if (state().sort === "layer") {
+      const rows = [...this.box.children];
+      const tiles = [...(rows[rows.indexOf(row) + sign]?.querySelectorAll(".tile:not([hidden])") ?? [])];
+      const at = [...row.querySelectorAll(".tile:not([hidden])")].indexOf(tile);
+      return tiles[Math.min(at, tiles.length - 1)];
+    }
+    const tiles = [...row.querySelectorAll(".tile:not([hidden])")];
+    const perLine = tiles.filter((other) => other.offsetTop === tiles[0].offsetTop).length;
+    return tiles[tiles.indexOf(tile) + sign * perLine];
+  }
+
   onKey(event) {
     const tiles = [...this.box.querySelectorAll(".tile:not([hidden])")];
-    const at = tiles.indexOf(document.activeElement);
+    const here = document.activeElement;
+    const at = tiles.indexOf(here);
     if (at < 0) return;
-    const here = tiles[at].getBoundingClientRect();
-    const below = (sign) => tiles.reduce((best, tile) => {
-      const box = tile.getBoundingClientRect();
-      const dy = (box.top - here.top) * sign;
-      const far = dy + 0.01 * Math.abs(box.left - here.left);
-      return dy > 4 && far < best[0] ? [far, tile] : best;
-    }, [Infinity, null])[1];
-    const target = { ArrowRight: tiles[at + 1], ArrowLeft: tiles[at - 1], ArrowDown: below(1), ArrowUp: below(-1), Home: tiles[0], End: tiles.at(-1) }[event.key];
+    const target = {
+      ArrowRight: () => tiles[at + 1], ArrowLeft: () => tiles[at - 1], ArrowDown: () => this.vertical(here, 1), ArrowUp: () => this.vertical(here, -1),
+      Home: () => tiles[0], End: () => tiles.at(-1),
+    }[event.key]?.();
     if (!target) return;
     event.preventDefault();
-    tiles[at].tabIndex = -1;
+    here.tabIndex = -1;
     target.tabIndex = 0;
     target.focus();
   }
