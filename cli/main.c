@@ -17,6 +17,7 @@ static const struct {
     {"trace", cmd_trace, "run a model over a long prompt and record what it reads"},
     {"info", cmd_info, "what a trace or a model holds; what was read, by whom"},
     {"groups", cmd_groups, "receiver heads and anchors of traces recorded with --groups"},
+    {"reason", cmd_reason, "what the sentences of a chain of thought do, and its phases"},
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},
     {"bench", cmd_bench, "what this machine does with a model, beside stock libllama"},
