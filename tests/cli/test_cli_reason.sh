@@ -67,7 +67,7 @@ for said in "line 2 is not JSON" "line 3 is no JSON object" "line 4 has none of 
 done
 check "four complaints" is "$(wc -l <"$err")" 4
 check "the first is read" says "$out" '"id":"good"'
-check "lone surrogates are counted" says "$out" '"id":"line 7","line":7,"begin":0,"end":67,"n_replaced":2'
+check "lone surrogates are counted" says "$out" '"id":"line 7","line":7,"begin":0,"end":66,"n_replaced":2'
 check "messages are read" says "$out" "A thought of mine."
 refused "line 1 has no field \"nope\"" reason --jsonl <(head -n 1 lines.jsonl) --field nope
 

@@ -38,7 +38,7 @@ def reason(*args, text=None, code=0):
 
 
 def read_json(*args, **options):
-    return [json.loads(x) for x in reason(*args, "--json", **options).decode().splitlines()]
+    return [json.loads(x) for x in reason(*args, "--json", **options).decode().split("\n") if x]
 
 
 # ---- sentences ----------------------------------------------------------------------------------------------------
@@ -62,10 +62,11 @@ def split(text):
         if len(pieces[i]) >= 10:
             i += 1
         elif i + 1 < len(pieces):
-            pieces[i + 1] = pieces[i] + " " + pieces.pop(i + 1)
-            pieces.pop(i)
+            short = pieces.pop(i)
+            pieces[i] = short + " " + pieces[i]
         else:
-            pieces[i - 1] += " " + pieces.pop(i)
+            short = pieces.pop(i)
+            pieces[i - 1] += " " + short
     return pieces
 
 
@@ -87,7 +88,7 @@ def test_split_of_random_texts():
 
 def traces():
     paths = [GOLDEN, os.environ.get("ST_COT_TRACES")]
-    return [json.loads(x) for p in paths if p for x in pathlib.Path(p).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(x) for p in paths if p for x in pathlib.Path(p).read_bytes().split(b"\n") if x]
 
 
 def test_split_of_labelled_traces():
