@@ -162,6 +162,21 @@ ST_API st_status st_run_again(st_run *run, const st_ggml_params *p, const st_sin
 ST_API st_status st_run_greedy(st_run *run, const st_ggml_params *p, const char *what, int n_most,
                                int32_t *out, int *n_out, st_error *err);
 
+/* What a layer leaves in the residual stream, per span of tokens (sentences, say). */
+typedef struct st_hidden_params {
+    int layer; /* after this layer, 0..n_layer-2 */
+    const st_group *span;
+    int64_t n_span; /* rising, without overlap, within the run's tokens */
+} st_hidden_params;
+
+/* From the next pass on, every pass fills out [n_span, 2, n_embd]: the mean of the span's vectors,
+ * then the vector of its last token; zeros for an empty span. Memory: out alone, whatever the
+ * number of tokens. `p->span` and `out` stay the caller's and must live until out NULL ends it (p
+ * is then ignored) or the run is freed. Errors: ST_ERR_ARG (layer, or a span by its index),
+ * ST_ERR_MEM; a pass then gives ST_ERR_MODEL if the architecture does not show the layer's output
+ * (libllama's node "l_out-<layer>"). */
+ST_API st_status st_run_hidden(st_run *run, const st_hidden_params *p, float *out, st_error *err);
+
 /* ---- comparing predictions ------------------------------------------------------------------- */
 
 typedef struct st_agreement {

@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "engine/cells.h"
 #include "engine/engine_int.h"
+#include "engine/hidden.h"
 
 /* The mask has n_ubatch x n_ctx F16 values: the one thing in libllama that is not linear in the
  * sequence. Above this length shorter micro-batches keep it small. */
@@ -35,6 +36,7 @@ struct st_run {
     const char *what;
     int64_t done;
     bool stop;
+    sti_hidden hidden;
 };
 
 st_run_params st_run_params_default(void)
@@ -90,6 +92,13 @@ static bool abort_wanted(void *ctx)
     return !report_progress(ctx) && !r->whole_batches;
 }
 
+/* libllama asks of every node whether it is wanted, then shows those that are. */
+static bool show_node(struct ggml_tensor *t, bool ask, void *ctx)
+{
+    st_run *r = ctx;
+    return ask ? sti_hidden_wants(&r->hidden, t) : sti_hidden_take(&r->hidden, t);
+}
+
 int sti_run_ubatch(int64_t n_tok, int wish)
 {
     int64_t n = wish > 0 ? wish : n_tok > LONG_TOK ? 512 : 2048;
@@ -119,6 +128,8 @@ static st_status make_context(st_run *r, const st_run_params *p, bool saved, st_
     cp.op_offload = false;
     cp.abort_callback = abort_wanted;
     cp.abort_callback_data = r;
+    cp.cb_eval = show_node;
+    cp.cb_eval_user_data = r;
     cp.no_perf = true;
     r->ctx = llama_init_from_model(r->model->llama, cp);
     if (r->ctx == NULL)
@@ -191,7 +202,14 @@ void st_run_free(st_run *r)
         ggml_threadpool_free(r->threads);
     sti_free(r->token);
     sti_free(r->logits);
+    sti_free(r->hidden.row);
     sti_free(r);
+}
+
+st_status st_run_hidden(st_run *r, const st_hidden_params *p, float *out, st_error *err)
+{
+    return sti_hidden_set(&r->hidden, p, r->model->info.n_layer, r->model->info.n_embd, r->n_tok,
+                          out, err);
 }
 
 /* One micro-batch [begin, begin + n). */
@@ -200,6 +218,8 @@ static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int
 {
     int code;
     batch->n_tokens = (int32_t)n;
+    r->hidden.begin = begin;
+    r->hidden.n_batch = n;
     for (int64_t i = 0; i < n; i++) {
         batch->token[i] = r->token[begin + i];
         batch->pos[i] = (llama_pos)(begin + i);
@@ -290,6 +310,7 @@ static st_status run_batches(st_run *r, struct llama_batch *batch, const sti_bet
                              int64_t start, double before, st_pass *pass, st_error *err)
 {
     int64_t first = r->done;
+    sti_hidden_start(&r->hidden);
     for (int64_t begin = first; begin < r->n_tok; begin += r->n_ubatch) {
         bool go_on;
         r->done = begin;
@@ -305,6 +326,7 @@ static st_status run_batches(st_run *r, struct llama_batch *batch, const sti_bet
     }
     r->done = r->n_tok;
     report_progress(r);
+    STI_TRY(sti_hidden_end(&r->hidden, r->n_tok - first, err));
     return check_logits(r, err);
 }
 

@@ -27,6 +27,7 @@ typedef struct meta_pair {
 
 struct st_tensors {
     sti_mapping map;
+    bool in_memory; /* `map` is not a map but the caller's bytes */
     char *header; /* strings of `doc` point into it */
     int64_t header_bytes;
     yyjson_doc *doc;
@@ -378,14 +379,19 @@ static st_status parse_header(st_tensors *f, st_error *err)
     return place_data(f, err);
 }
 
-st_status st_tensors_open(const char *path, st_tensors **file, st_error *err)
+/* `path` or, where it is NULL, bytes in memory. */
+static st_status open_file(const char *path, const void *data, int64_t bytes, st_tensors **file,
+                           st_error *err)
 {
     st_tensors *f = sti_calloc(sizeof *f);
-    st_status status;
+    st_status status = ST_OK;
     *file = NULL;
     if (f == NULL)
         return sti_fail_mem(err, sizeof *f);
-    status = sti_map_path(path, &f->map, err);
+    f->in_memory = path == NULL;
+    f->map = (sti_mapping){.data = data, .bytes = bytes, .fd = -1};
+    if (path != NULL)
+        status = sti_map_path(path, &f->map, err);
     if (status == ST_OK)
         status = read_header(f, err);
     if (status == ST_OK)
@@ -398,13 +404,24 @@ st_status st_tensors_open(const char *path, st_tensors **file, st_error *err)
     return ST_OK;
 }
 
+st_status st_tensors_open(const char *path, st_tensors **file, st_error *err)
+{
+    return open_file(path, NULL, 0, file, err);
+}
+
+st_status sti_tensors_open_bytes(const void *data, int64_t bytes, st_tensors **file, st_error *err)
+{
+    return open_file(NULL, data, bytes, file, err);
+}
+
 void st_tensors_free(st_tensors *f)
 {
     if (f == NULL)
         return;
     for (int64_t i = 0; i < f->n_tensor; i++)
         sti_free(f->tensor[i].copy);
-    sti_unmap(&f->map);
+    if (!f->in_memory)
+        sti_unmap(&f->map);
     yyjson_doc_free(f->doc);
     sti_free(f->header);
     sti_free(f->tensor);

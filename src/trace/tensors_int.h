@@ -24,6 +24,10 @@ int64_t sti_tensors_name_position(const st_tensors *file, const char *name);
 int64_t sti_tensors_meta_position(const st_tensors *file, const char *key);
 int64_t sti_tensors_bytes(const st_tensors *file); /* of the whole file */
 
+/* st_tensors_open for a file that stands in memory, at a multiple of 8 bytes, and stays there.
+ * Errors: as st_tensors_open, but ST_ERR_IO. */
+st_status sti_tensors_open_bytes(const void *data, int64_t bytes, st_tensors **file, st_error *err);
+
 /* ST_OK if `text` is one JSON document, else ST_ERR_FORMAT with the byte and the reason, or
  * ST_ERR_MEM. */
 st_status sti_json_check(const char *text, int64_t *at, const char **why);
