@@ -75,11 +75,12 @@ export function showCertificate(trace) {
   const select = recipe.select ?? {};
   const hash = recipe.model?.sha256 ?? "";
   const g = trace.geometry;
+  const { bq_trace: bq = g.bq, bk_trace: bk = g.bk } = trace.document("view") ?? {}; // an excerpt may have larger ones
   byId("facts").replaceChildren(
     fact("pruned", pruned ? percent(pruned.share, 2) : "nothing", pruned ? `of ${count(pruned.visible)} causal pairs` : "all layers ran exactly"),
     fact("recall, 95 % interval", recall, worst),
     fact("next token", nextToken(trace.document("result"))),
-    fact("k", select.k === undefined ? "not known" : `${count(select.k)} blocks`, `of ${g.bk} keys per ${g.bq} rows`),
+    fact("k", select.k === undefined ? "not known" : `${count(select.k)} blocks`, `of ${bk} keys per ${bq} rows`),
     fact("tokens", count(g.nTok), g.nTokRun > g.nTok ? `of ${count(g.nTokRun)}` : ""),
     fact("model", recipe.model?.name ?? "not known", hash ? `sha256 ${hash.slice(0, 12)}\u2026` : ""),
   );

@@ -209,6 +209,8 @@ class Page {
 function explain(error) {
   byId("page").hidden = true;
   byId("trouble").hidden = false;
+  byId("trouble").className = "explained";
+  byId("trouble-what").textContent = "This trace cannot be shown";
   byId("trouble-why").textContent = error.message;
 }
 
@@ -219,6 +221,8 @@ async function start() {
   const overview = await readOverview(view, trace);
   showCertificate(trace);
   document.title = `${trace.document("recipe")?.model?.name ?? "trace"}, ${count(trace.geometry.nTok)} tokens \u2013 sparsetrace`;
+  byId("trouble").hidden = true;
+  byId("page").hidden = false;
   const page = new Page(trace, view, overview, new Kind(trace, overview.heads), await readText(trace));
   page.start();
   document.documentElement.dataset.ready = "yes";

@@ -360,9 +360,18 @@ def test_damaged_data_is_explained(open_page, made, tmp_path, spoil, words):
         bad = b"\xff" * 4096
     page_file = tmp_path / "bad.html"
     page_file.write_text(re.sub(r'(id="data">)[^<]*', lambda m: m.group(1) + base64.b64encode(bad).decode(), html), encoding="utf-8")
-    page = open_page(f"file://{page_file}", ready="#trouble:not([hidden])")
+    page = open_page(f"file://{page_file}", ready="#trouble.explained")
     assert words in page.locator("#trouble-why").inner_text()
     assert not page.locator("#page").is_visible()
+
+
+def test_page_that_was_cut_off(open_page, made, tmp_path):
+    html = open(made[1].removeprefix("file://"), "rb").read()
+    for share in (0.3, 0.6, 0.95):
+        (tmp_path / "cut.html").write_bytes(html[: int(share * len(html))])
+        page = open_page(f"file://{tmp_path}/cut.html", ready="#trouble")
+        assert "cut off" in page.locator("#trouble").inner_text()
+        assert not page.locator("#page").is_visible()
 
 
 # ---- a large one -------------------------------------------------------------------------------------------------
