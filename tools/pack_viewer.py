@@ -53,7 +53,7 @@ def join(modules):
         text = EXPORT.sub("", IMPORT.sub("", text))
         left = re.search(r"^(import|export)\b.*", text, re.M)
         if left:
-            fail(f"{name}: cannot pack \"{left.group()}\"")
+            fail(f'{name}: cannot pack "{left.group()}"')
         parts.append(f"// ---- {name}\n{text}")
     script = "\n".join(parts)
     if "</script" in script.lower() or "<!--" in script:

@@ -12,15 +12,21 @@ WORDS = ["the", " grass", " is", " green", ".", " The", " sky", " is", " blue", 
 
 def certificate(layers, samples):
     """Section 5 of the format; samples: {layer: (recall, err)} of shape [n_head, n_row]."""
-    heads = np.array([samples[l][0].shape[0] for l in layers], float)
+    heads = np.array([samples[layer][0].shape[0] for layer in layers], float)
     weight = heads / heads.sum()
-    x = [samples[l][0].astype(float).mean(0) for l in layers]
-    mean = float(sum(w * a.mean() for w, a in zip(weight, x)))
-    var = sum(w**2 * ((a[1:] - a[:-1]) ** 2).sum() / (2 * len(a) * (len(a) - 1)) for w, a in zip(weight, x))
-    per_head = [(float(samples[l][0][h].astype(float).mean()), l, h) for l in layers for h in range(len(samples[l][0]))]
+    x = [samples[layer][0].astype(float).mean(0) for layer in layers]
+    mean = float(sum(w * a.mean() for w, a in zip(weight, x, strict=True)))
+    var = sum(
+        w**2 * ((a[1:] - a[:-1]) ** 2).sum() / (2 * len(a) * (len(a) - 1)) for w, a in zip(weight, x, strict=True)
+    )
+    per_head = [
+        (float(samples[layer][0][h].astype(float).mean()), layer, h)
+        for layer in layers
+        for h in range(len(samples[layer][0]))
+    ]
     worst = min(per_head)
     half = 1.96 * float(np.sqrt(var))
-    every = np.concatenate([samples[l][0].astype(float).ravel() for l in layers])
+    every = np.concatenate([samples[layer][0].astype(float).ravel() for layer in layers])
     return {
         "n_layer": len(layers),
         "n_head": int(heads.sum()),
@@ -31,7 +37,9 @@ def certificate(layers, samples):
         "recall_worst": worst[0],
         "worst_layer": worst[1],
         "worst_head": worst[2],
-        "err_mean": float(sum(w * samples[l][1].astype(float).mean() for w, l in zip(weight, layers))),
+        "err_mean": float(
+            sum(w * samples[layer][1].astype(float).mean() for w, layer in zip(weight, layers, strict=True))
+        ),
     }
 
 
@@ -63,13 +71,28 @@ def rows_of(rng, n_head, nbq, bq, bk, k, needle=None):
     return indptr, index[good].astype(np.int32), mass[good]
 
 
-def make_trace(path, n_tok=1024, layers=(0, 1, 3), n_head=3, bq=32, bk=16, k=8, pieces=None, seed=1, needle=None, agree=True, complete=True):
+def make_trace(
+    path,
+    n_tok=1024,
+    layers=(0, 1, 3),
+    n_head=3,
+    bq=32,
+    bk=16,
+    k=8,
+    pieces=None,
+    seed=1,
+    needle=None,
+    agree=True,
+    complete=True,
+):
     """needle: (layer, head, key block, mass): what the last query block of that head reads."""
     rng = np.random.default_rng(seed)
     nbq = -(-n_tok // bq)
     tensors, samples = {}, {}
     for layer in layers:
-        indptr, indices, mass = rows_of(rng, n_head, nbq, bq, bk, k, needle[1:] if needle and needle[0] == layer else None)
+        indptr, indices, mass = rows_of(
+            rng, n_head, nbq, bq, bk, k, needle[1:] if needle and needle[0] == layer else None
+        )
         indices = np.minimum(indices, (n_tok - 1) // bk)  # the last blocks may be partial
         keep = np.ones(len(indices), bool)
         keep[1:] = (np.diff(indices) > 0) | (np.isin(np.arange(1, len(indices)), indptr))
@@ -93,24 +116,48 @@ def make_trace(path, n_tok=1024, layers=(0, 1, 3), n_head=3, bq=32, bk=16, k=8, 
     tensors["tokens"] = np.arange(n_tok, dtype=np.int32)
     visible = n_head * n_tok * (n_tok + 1) // 2
     geometry = {
-        "n_tok": n_tok, "n_tok_run": n_tok if complete else 2 * n_tok, "bq": bq, "bk": bk, "complete": complete,
-        "row_begin": 0, "row_end": n_tok, "mass_floor": 0.0,
+        "n_tok": n_tok,
+        "n_tok_run": n_tok if complete else 2 * n_tok,
+        "bq": bq,
+        "bk": bk,
+        "complete": complete,
+        "row_begin": 0,
+        "row_end": n_tok,
+        "mass_floor": 0.0,
         "layers": [
-            {"layer": l, "n_head": n_head, "kind": "sparse", "recorded": True, "kept_pairs": visible // 16,
-             "visible_pairs": visible, "exact_pairs": 0}
-            for l in layers
+            {
+                "layer": layer,
+                "n_head": n_head,
+                "kind": "sparse",
+                "recorded": True,
+                "kept_pairs": visible // 16,
+                "visible_pairs": visible,
+                "exact_pairs": 0,
+            }
+            for layer in layers
         ],
-    }  # fmt: skip
+    }
     token = {"id": 1, "text": " blue", "p": 0.75}
     meta = {
         "format": "sparsetrace.trace",
         "format_version": "1",
         "geometry": json.dumps(geometry),
         "certificate": json.dumps(certificate(list(layers), samples)),
-        "recipe": json.dumps({"model": {"name": "made of nothing", "sha256": "ab" * 32}, "select": {"k": k, "method": "stream"}}),
-        "result": json.dumps({"next_token": {"agree": agree, "against": "none" if agree is None else "dense", "sparse": token,
-                                             **({} if agree is None else {"dense": token})}, "kl": 0.25}),
-    }  # fmt: skip
+        "recipe": json.dumps(
+            {"model": {"name": "made of nothing", "sha256": "ab" * 32}, "select": {"k": k, "method": "stream"}}
+        ),
+        "result": json.dumps(
+            {
+                "next_token": {
+                    "agree": agree,
+                    "against": "none" if agree is None else "dense",
+                    "sparse": token,
+                    **({} if agree is None else {"dense": token}),
+                },
+                "kl": 0.25,
+            }
+        ),
+    }
     save_file(tensors, path, meta)
     return tensors
 

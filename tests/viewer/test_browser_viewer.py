@@ -21,15 +21,46 @@ CLI = os.environ["ST_CLI"]
 N_TOK, BQ, BK, HEADS, LAYERS = 2000, 32, 16, 3, (0, 1, 3)
 NEEDLE = (1, 2, 40, 0.875)
 HOSTILE = [
-    b"</script><script>window.hacked=1</script>", b"<img src=x onerror=window.hacked=1>", "\u202eRTL \u05e9\u05dc\u05d5\u05dd".encode(),
-    "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467".encode(), b"nul\x00nul", b"\xff\xfe broken", "\u2028line".encode(),
-    b"\x1b[31mred", "\u00e9"[:1].encode()[:1], "\u00e9".encode()[1:], b"&amp;<b>", b"\r\n\t", b"]]>--><!--",
-]  # fmt: skip
+    b"</script><script>window.hacked=1</script>",
+    b"<img src=x onerror=window.hacked=1>",
+    "\u202eRTL \u05e9\u05dc\u05d5\u05dd".encode(),
+    "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467".encode(),
+    b"nul\x00nul",
+    b"\xff\xfe broken",
+    "\u2028line".encode(),
+    b"\x1b[31mred",
+    "\u00e9"[:1].encode()[:1],
+    "\u00e9".encode()[1:],
+    b"&amp;<b>",
+    b"\r\n\t",
+    b"]]>--><!--",
+]
+
+# Hovers over 20 tokens, one after the other; milliseconds until each is answered, rising.
+HOVER = """async () => {
+    const times = [];
+    const selected = document.getElementById('selected');
+    for (const token of [...document.querySelectorAll('bdi')].slice(60, 80)) {
+        const [start, before] = [performance.now(), selected.textContent];
+        token.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
+        while (selected.textContent === before && performance.now() - start < 2000)
+            await new Promise((done) => requestAnimationFrame(done));
+        times.push(performance.now() - start);
+    }
+    return times.sort((a, b) => a - b);
+}"""
 
 
 @pytest.fixture(scope="module")
 def browser():
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    options = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as p:
         chromium = p.chromium.launch(executable_path=os.environ["ST_CHROMIUM"], args=options)
         yield chromium
@@ -45,7 +76,14 @@ def open_page(browser):
         page.complaints = []
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: page.complaints.append(str(e)))
-        page.on("request", lambda r: page.complaints.append(r.url) if not r.url.startswith((url.split("#")[0], "blob:", "data:", "http://127.0.0.1")) else None)
+        page.on(
+            "request",
+            lambda r: (
+                page.complaints.append(r.url)
+                if not r.url.startswith((url.split("#")[0], "blob:", "data:", "http://127.0.0.1"))
+                else None
+            ),
+        )
         page.goto(str(url))
         page.wait_for_selector(ready, state="attached", timeout=60000)
         pages.append(page)
@@ -92,7 +130,9 @@ def url(request, made):
 
 
 def exported(trace, *options):
-    out = subprocess.run([CLI, "export", trace, "--format", "csv", *options], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [CLI, "export", trace, "--format", "csv", *options], check=True, capture_output=True, text=True
+    ).stdout
     return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(out))]
 
 
@@ -117,7 +157,10 @@ def test_certificate(open_page, url):
     assert page.locator("#verdict").get_attribute("class") == "good"
 
 
-@pytest.mark.parametrize("agree, complete, words, level", [(False, True, "NOT FAITHFUL", "bad"), (None, True, "NOT COMPARED", "doubt"), (True, False, "INCOMPLETE", "bad")])
+@pytest.mark.parametrize(
+    "agree, complete, words, level",
+    [(False, True, "NOT FAITHFUL", "bad"), (None, True, "NOT COMPARED", "doubt"), (True, False, "INCOMPLETE", "bad")],
+)
 def test_not_faithful_says_so(open_page, tmp_path, agree, complete, words, level):
     make_trace(tmp_path / "t.trace", 256, agree=agree, complete=complete)
     page = open_page(write(tmp_path / "t.trace", tmp_path / "t.html"))
@@ -131,10 +174,14 @@ def test_not_faithful_says_so(open_page, tmp_path, agree, complete, words, level
 def test_overview(open_page, url):
     page = open_page(url)
     assert page.locator(".tile").count() == 9
-    assert page.locator('.tile[data-head="1.2"]').get_attribute("aria-label") == "layer 1 head 2, needle mass 87.5\u2009%"
+    assert (
+        page.locator('.tile[data-head="1.2"]').get_attribute("aria-label") == "layer 1 head 2, needle mass 87.5\u2009%"
+    )
     for measure in ("recall", "sink", "window", "far", "entropy", "kurtosis", "needle"):
         page.select_option("#measure", measure)
-        assert re.search(r"layer 0 head 0, .* [\d.]+", page.locator('.tile[data-head="0.0"]').get_attribute("aria-label"))
+        assert re.search(
+            r"layer 0 head 0, .* [\d.]+", page.locator('.tile[data-head="0.0"]').get_attribute("aria-label")
+        )
     page.select_option("#sort", "most")
     assert page.locator(".tile").first.get_attribute("data-head") == "1.2"
     page.fill("#least", "0.5")
@@ -177,7 +224,11 @@ def test_reads_are_those_of_export(open_page, url, made):
     for block, share in got.items():
         assert share == pytest.approx(want[block], abs=1e-6)
     strongest = max((r for r in rows if r["key_block"] == 0), key=lambda r: r["mass"])
-    assert page.locator('#reads li[data-block="0"] .who').inner_text().startswith(f"L{strongest['layer']:.0f}.H{strongest['head']:.0f}")
+    assert (
+        page.locator('#reads li[data-block="0"] .who')
+        .inner_text()
+        .startswith(f"L{strongest['layer']:.0f}.H{strongest['head']:.0f}")
+    )
 
 
 def test_readers_are_those_of_export(open_page, url, made):
@@ -224,18 +275,10 @@ def test_hover_answers(open_page, url):
     page.locator('bdi[data-token="40"]').hover()
     settle(page)
     assert "under the pointer: token 40" in page.locator("#selected").inner_text()
-    assert page.locator('bdi[data-token="0"]').evaluate("e => getComputedStyle(e).backgroundColor") != "rgba(0, 0, 0, 0)"
-    took = page.evaluate("""async () => {
-        const times = [];
-        for (let token = 41; token < 61; token++) {
-            const start = performance.now();
-            const before = document.getElementById('selected').textContent;
-            document.querySelector(`bdi[data-token="${token}"]`).dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
-            while (document.getElementById('selected').textContent === before) await new Promise((done) => requestAnimationFrame(done));
-            times.push(performance.now() - start);
-        }
-        return times.sort((a, b) => a - b);
-    }""")
+    assert (
+        page.locator('bdi[data-token="0"]').evaluate("e => getComputedStyle(e).backgroundColor") != "rgba(0, 0, 0, 0)"
+    )
+    took = page.evaluate(HOVER)
     print(f"\nhover, {N_TOK} tokens: median {took[10]:.0f} ms, worst {took[-1]:.0f} ms")
 
 
@@ -300,8 +343,9 @@ def test_pictures(open_page, made, panel):
 
 def test_controls_have_names(open_page, made):
     page = open_page(made[1])
-    nameless = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[tabindex]')].filter((e) =>
-        !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length)).map((e) => e.outerHTML)""")
+    nameless = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[tabindex]')]
+        .filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length))
+        .map((e) => e.outerHTML)""")
     assert nameless == []
 
 
@@ -310,7 +354,9 @@ def test_golden_trace(open_page):
     data = os.path.join(os.environ["ST_SOURCE_DIR"], "tests/golden/trace_v1/data")
     with open(os.path.join(data, "trace.csv"), encoding="ascii") as f:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(f)]
-    process = subprocess.Popen([CLI, "view", os.path.join(data, "trace.safetensors"), "--serve", "0"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [CLI, "view", os.path.join(data, "trace.safetensors"), "--serve", "0"], stdout=subprocess.PIPE, text=True
+    )
     page = open_page(re.search(r"http://\S+/", process.stdout.readline()).group())
     for head in ("0.0", "1.2", "3.0"):
         page.locator(f'.tile[data-head="{head}"]').click(modifiers=["Control"])
@@ -319,7 +365,11 @@ def test_golden_trace(open_page):
         for block in range(7):
             page.evaluate(f"location.hash = '#with={head}&sel={block * 8}-{block * 8 + 1}'")
             settle(page)
-            want = {int(r["key_block"]): r["mass"] for r in rows if (r["layer"], r["head"], r["query_block"]) == (layer, number, block) and r["mass"] > 0}
+            want = {
+                int(r["key_block"]): r["mass"]
+                for r in rows
+                if (r["layer"], r["head"], r["query_block"]) == (layer, number, block) and r["mass"] > 0
+            }
             got = shown(page, "reads")
             assert got.keys() <= want.keys() and len(got) == min(14, len(want))
             assert all(x == pytest.approx(want[c], abs=1e-7) for c, x in got.items())
@@ -338,7 +388,9 @@ def test_hostile_text(open_page, tmp_path):
     settle(page)
     assert page.evaluate("window.hacked") is None
     text = page.locator("#sheet").inner_text()
-    assert "</script><script>window.hacked=1</script>" in text and "nul\u2400nul" in text and "\u27e8202E\u27e9RTL" in text
+    assert (
+        "</script><script>window.hacked=1</script>" in text and "nul\u2400nul" in text and "\u27e8202E\u27e9RTL" in text
+    )
     assert "\U0001f600" in text and "\ufffd" in text and "\u241b[31mred" in text and "\u00e9" in text
     page.goto(page.url + "#sel=100-101&at=100")
     page.reload()
@@ -351,18 +403,37 @@ def test_hostile_text(open_page, tmp_path):
     shot(page, "hostile")
 
 
-@pytest.mark.parametrize("spoil, words", [("cut", "cut off"), ("foreign", "not a trace"), ("empty", "no header"), ("format", "its format is")])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [("cut", "cut off"), ("foreign", "not a trace"), ("empty", "no header"), ("format", "its format is")],
+)
 def test_damaged_data_is_explained(open_page, made, tmp_path, spoil, words):
     html = open(made[1].removeprefix("file://"), encoding="utf-8").read()
     data = base64.b64decode(re.search(r'id="data">([^<]*)</script>', html).group(1))
-    bad = {"cut": data[: len(data) // 2], "foreign": b"\x7fELF" + bytes(4000)[:-3] + b"\xff" * 99, "empty": b"", "format": data.replace(b'"sparsetrace.view"', b'"somebody.else.12"')}[spoil]
+    bad = {
+        "cut": data[: len(data) // 2],
+        "foreign": b"\x7fELF" + bytes(4000)[:-3] + b"\xff" * 99,
+        "empty": b"",
+        "format": data.replace(b'"sparsetrace.view"', b'"somebody.else.12"'),
+    }[spoil]
     if spoil == "foreign":
         bad = b"\xff" * 4096
     page_file = tmp_path / "bad.html"
-    page_file.write_text(re.sub(r'(id="data">)[^<]*', lambda m: m.group(1) + base64.b64encode(bad).decode(), html), encoding="utf-8")
-    page = open_page(f"file://{page_file}", ready="#trouble:not([hidden])")
+    page_file.write_text(
+        re.sub(r'(id="data">)[^<]*', lambda m: m.group(1) + base64.b64encode(bad).decode(), html), encoding="utf-8"
+    )
+    page = open_page(f"file://{page_file}", ready="#trouble.explained")
     assert words in page.locator("#trouble-why").inner_text()
     assert not page.locator("#page").is_visible()
+
+
+def test_page_that_was_cut_off(open_page, made, tmp_path):
+    html = open(made[1].removeprefix("file://"), "rb").read()
+    for share in (0.3, 0.6, 0.95):
+        (tmp_path / "cut.html").write_bytes(html[: int(share * len(html))])
+        page = open_page(f"file://{tmp_path}/cut.html", ready="#trouble")
+        assert "cut off" in page.locator("#trouble").inner_text()
+        assert not page.locator("#page").is_visible()
 
 
 # ---- a large one -------------------------------------------------------------------------------------------------
@@ -386,24 +457,17 @@ def test_large_trace(open_page, tmp_path):
     page.wait_for_selector("bdi.selected")
     assert "L7.H7" in page.locator("#map-title").inner_text()
     page.click("#unselect")
-    took = page.evaluate("""async () => {
-        const times = [];
-        const tokens = [...document.querySelectorAll('bdi')].slice(60, 80);
-        for (const token of tokens) {
-            const start = performance.now();
-            const before = document.getElementById('selected').textContent;
-            token.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
-            while (document.getElementById('selected').textContent === before && performance.now() - start < 2000) await new Promise((done) => requestAnimationFrame(done));
-            times.push(performance.now() - start);
-        }
-        return times.sort((a, b) => a - b);
-    }""")
+    took = page.evaluate(HOVER)
     for share in (0.25, 0.5, 1):
-        page.evaluate(f"() => {{ const box = document.getElementById('text'); box.scrollTop = box.scrollHeight * {share}; }}")
+        page.evaluate(
+            f"() => {{ const box = document.getElementById('text'); box.scrollTop = box.scrollHeight * {share}; }}"
+        )
         settle(page)
         assert page.locator("bdi").count() > 50
     assert page.locator(f'bdi[data-token="{n_tok - 1}"]').count() == 1
-    print(f"\n{n_tok} tokens x 270 heads: page made in {made_in:.1f} s, opened in {opened_in:.1f} s, hover median {took[10]:.0f} ms, worst {took[-1]:.0f} ms")
+    print(
+        f"\n{n_tok} tokens x 270 heads: page made in {made_in:.1f} s, opened in {opened_in:.1f} s, hover median {took[10]:.0f} ms, worst {took[-1]:.0f} ms"
+    )
     shot(page, "large")
     process = subprocess.Popen([CLI, "view", tmp_path / "t.trace", "--serve", "0"], stdout=subprocess.PIPE, text=True)
     address = re.search(r"http://\S+/", process.stdout.readline()).group()

@@ -54,7 +54,9 @@ def unpack(data, n_row, bits):
                 row.append((c, (int(data[at]) / 255) ** 2))
                 at += 1
             else:
-                row.append((c, float(data[at : at + 2].tobytes() and np.frombuffer(data[at : at + 2].tobytes(), "<f2")[0])))
+                row.append(
+                    (c, float(data[at : at + 2].tobytes() and np.frombuffer(data[at : at + 2].tobytes(), "<f2")[0]))
+                )
                 at += 2
         rows.append(row)
     assert at == len(data)
@@ -175,7 +177,9 @@ def test_coarser_until_it_fits(made, share):
                 kept += want.sum() * (part.stop - part.start)
                 assert set(got) >= set(np.flatnonzero(want)), (layer, head, b)
                 for c, x in got.items():
-                    assert np.sqrt(x) == pytest.approx(np.sqrt(want[c]), abs=2e-3 if document["mass_bits"] == 8 else 2e-4)
+                    assert np.sqrt(x) == pytest.approx(
+                        np.sqrt(want[c]), abs=2e-3 if document["mass_bits"] == 8 else 2e-4
+                    )
     assert document["mass_share_ppm"] / 1e6 == pytest.approx(kept / total, abs=2e-3)
     assert share > 0.3 or fold > 1
 
@@ -203,7 +207,7 @@ def test_policy_and_nothing_from_outside(made):
     html = (folder / "t.html").read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html).group(1)
     assert "default-src 'none'" in policy and "connect-src 'none'" in policy and "unsafe" not in policy
-    for tag in ("script type=\"module\"", "style"):
+    for tag in ('script type="module"', "style"):
         text = re.search(rf"<{tag}>(.*?)</{tag.split()[0]}>", html, re.S).group(1)
         assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
     addresses = set(re.findall(r"https?://[^\"'\s<]+", html))
@@ -223,7 +227,9 @@ def test_files_that_are_no_trace(made, tmp_path, spoil):
     }[spoil]
     (tmp_path / "bad").write_bytes(bad)
     for way in (["-o", tmp_path / "x.html"], ["--serve", "0"]):
-        done = subprocess.run([CLI, "view", tmp_path / "bad", *way], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [CLI, "view", tmp_path / "bad", *way], capture_output=True, text=True, timeout=30, check=False
+        )
         assert done.returncode == 1 and done.stderr.startswith("sparsetrace: ") and done.stderr.count("\n") == 1
         assert done.stdout == ""
     assert not (tmp_path / "x.html").exists()

@@ -20,7 +20,9 @@ NBQ, NBK = -(-N_TOK // BQ), -(-N_TOK // BK)
 
 
 def start(path, port="0"):
-    server = subprocess.Popen([CLI, "view", path, "--serve", port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [CLI, "view", path, "--serve", port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     line = server.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
     return server, int(found.group(1)) if found else None
@@ -89,7 +91,9 @@ def test_reads_and_readers(served):
 def test_rows(served):
     port, _, tensors = served
     rows = json.loads(ask(port, f"/rows/{40 * BQ}-{41 * BQ}")[1])["rows"]
-    assert [(r["layer"], r["head"], r["query_block"]) for r in rows] == [(a, b, 40) for a in LAYERS for b in range(HEADS)]
+    assert [(r["layer"], r["head"], r["query_block"]) for r in rows] == [
+        (a, b, 40) for a in LAYERS for b in range(HEADS)
+    ]
     want = dense(tensors, 3, NBQ, NBK, HEADS)[1, 40]
     got = np.zeros(NBK)
     got[rows[7]["key_blocks"]] = rows[7]["mass"]
@@ -98,11 +102,36 @@ def test_rows(served):
 
 @pytest.mark.parametrize(
     "path",
-    ["/index.html", "/../etc/passwd", "/bytes/../../etc/passwd", "//etc/passwd", "/%2e%2e/etc/passwd", "/overview/", "/overview?x",
-     "/bytes/", "/bytes/0", "/bytes/0-", "/bytes/-1-5", "/bytes/5-5", "/bytes/6-5", "/bytes/0-99999999999", "/bytes/0-99999999999999999999",
-     "/bytes/0-8x", "/bytes/+0-8", "/bytes/ 0-8", "/reads/0-32", "/reads/0-32/", "/reads/0-32/9.9", "/reads/0-32/x", "/reads/0-2001/all",
-     "/readers/32-0/all", "/rows/0-2001", "/reads/0-32/0.0;1.1", "http://example.org/"],
-)  # fmt: skip
+    [
+        "/index.html",
+        "/../etc/passwd",
+        "/bytes/../../etc/passwd",
+        "//etc/passwd",
+        "/%2e%2e/etc/passwd",
+        "/overview/",
+        "/overview?x",
+        "/bytes/",
+        "/bytes/0",
+        "/bytes/0-",
+        "/bytes/-1-5",
+        "/bytes/5-5",
+        "/bytes/6-5",
+        "/bytes/0-99999999999",
+        "/bytes/0-99999999999999999999",
+        "/bytes/0-8x",
+        "/bytes/+0-8",
+        "/bytes/ 0-8",
+        "/reads/0-32",
+        "/reads/0-32/",
+        "/reads/0-32/9.9",
+        "/reads/0-32/x",
+        "/reads/0-2001/all",
+        "/readers/32-0/all",
+        "/rows/0-2001",
+        "/reads/0-32/0.0;1.1",
+        "http://example.org/",
+    ],
+)
 def test_other_paths(served, path):
     reply, body = ask(served[0], path) if " " not in path else (None, None)
     if reply is None:
@@ -116,7 +145,9 @@ def test_get_alone(served, method):
     assert reply.status == 405 and b"<html" not in body
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.evil:{port}", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.evil:{port}", ""]
+)
 def test_foreign_host(served, host):
     port = served[0]
     assert ask(port, "/overview", Host=host.format(port=port))[0].status == 403
@@ -139,8 +170,13 @@ def test_odd_requests(served):
     silent = socket.create_connection(("127.0.0.1", port))
     half = socket.create_connection(("127.0.0.1", port))
     half.sendall(b"GET / HTTP/1.1\r\nHost: 127")
-    for garbage, status in ((b"\x00\x01\x02\r\n\r\n" * 3, None), (b"GET /\r\n\r\n", b"400"), (b"\r\n\r\n", b"400"),
-                            (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000, b"431"), (b"GET  / HTTP/1.1\r\n\r\n", None)):  # fmt: skip
+    for garbage, status in (
+        (b"\x00\x01\x02\r\n\r\n" * 3, None),
+        (b"GET /\r\n\r\n", b"400"),
+        (b"\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000, b"431"),
+        (b"GET  / HTTP/1.1\r\n\r\n", None),
+    ):
         with socket.create_connection(("127.0.0.1", port)) as odd:
             odd.settimeout(5)
             try:
@@ -168,5 +204,11 @@ def test_loopback_alone(served):
 
 def test_port_in_use(served, tmp_path):
     make_trace(tmp_path / "t.trace", 64)
-    done = subprocess.run([CLI, "view", tmp_path / "t.trace", "--serve", str(served[0])], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [CLI, "view", tmp_path / "t.trace", "--serve", str(served[0])],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 1 and "another port" in done.stderr and done.stdout == ""
