@@ -19,7 +19,9 @@ static const struct {
     {"groups", cmd_groups, "receiver heads and anchors of traces recorded with --groups"},
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},
+    {"prove", cmd_prove, "whether given reads are how the model comes to its next token"},
     {"bench", cmd_bench, "what this machine does with a model, beside stock libllama"},
+    {"ruler", cmd_ruler, "RULER's long-context tasks, dense beside pruned"},
     {"check", cmd_check, "prove that a trace is sound, or salvage an interrupted one"},
 };
 

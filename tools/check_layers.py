@@ -26,7 +26,7 @@ MAY = {
     "cli": set(),
     "examples": set(),
 }
-HEADER_ROOM = {"attn": "base", "tensors": "trace", "groups": "analyse"}  # else the header's own name
+HEADER_ROOM = {"attn": "base", "edit": "base", "tensors": "trace", "groups": "analyse"}  # else the header's own name
 # Public headers may be used by every room that stands on theirs.
 ORDER = ["base", "cpu", "kernels", "select", "attend", "trace", "analyse", "reason", "tasks", "ggml", "engine"]
 FOREIGN = re.compile(r"^(ggml|gguf|llama)[\w-]*\.h$")
