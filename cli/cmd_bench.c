@@ -88,7 +88,8 @@ static st_status prefill(struct bench *b, const int32_t *token, struct row *row,
     return status;
 }
 
-/* Twice the length costs at most four times the time, and pruned about twice. The first pass is always made. */
+/* Twice the length costs at most four times the time, and pruned about twice. The first pass is
+ * always made. */
 static bool fits(const struct bench *b, int way)
 {
     if (b->last[PRUNED] == 0)
