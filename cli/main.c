@@ -16,6 +16,7 @@ static const struct {
 } verb[] = {
     {"trace", cmd_trace, "run a model over a long prompt and record what it reads"},
     {"info", cmd_info, "what a trace or a model holds; what was read, by whom"},
+    {"route", cmd_route, "the ways from one passage to another: layers, heads, tokens"},
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},
     {"bench", cmd_bench, "what this machine does with a model, beside stock libllama"},

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$ST_SOURCE_DIR/tests/cli/lib.sh"
 
 version=$(cat "$ST_SOURCE_DIR/VERSION")
-verbs=(trace mask info export bench check)
+verbs=(trace mask info route export bench check)
 
 test_help() {
     local verb how
