@@ -223,9 +223,9 @@ static int show(const struct route_args *a, const st_trace *t, const st_route_pa
     if (a->graph != NULL &&
         route_graph_write(t, r, name != NULL ? name + 1 : a->file, a->graph, &err) != ST_OK)
         code = out_failed(&err);
-    else if (a->json)
+    if (code == EXIT_OK && a->json)
         json_all(t, p, r, a->top);
-    else
+    else if (code == EXIT_OK)
         print_all(t, p, r, a->top);
     st_routes_free(r);
     return code;
