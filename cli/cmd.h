@@ -9,6 +9,7 @@ int cmd_trace(int argc, char **argv);
 int cmd_mask(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_groups(int argc, char **argv);
+int cmd_route(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_view(int argc, char **argv);
 int cmd_check(int argc, char **argv);

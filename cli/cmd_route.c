@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd_route.c — sparsetrace route: by which layers and heads a passage reached another, as far as
+ * attention mass tells.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "out.h"
+#include "route_graph.h"
+#include "span_args.h"
+
+struct route_args {
+    const char *file, *from, *to, *heads, *sink, *graph;
+    int64_t top;
+    bool json;
+};
+
+static int parse(struct route_args *a, int argc, char **argv)
+{
+    /* clang-format off */
+    const arg_option option[] = {
+        {"--from", "SPAN", ARG_TEXT, &a->from, 0, 0,
+         "the source: tokens 12:40, '\"text\"', '\"text\"#2', @name"},
+        {"--to", "SPAN", ARG_TEXT, &a->to, 0, 0, "the target, likewise (last: the last token)"},
+        {"--top", "N", ARG_INT, &a->top, 1, ST_ROUTES_MAX, "routes and heads to list (5)"},
+        {"--heads", "L.H,...", ARG_TEXT, &a->heads, 0, 0, "only these heads move anything"},
+        {"--sink", "HOW", ARG_TEXT, &a->sink, 0, 0,
+         "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
+        {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
+        {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object"},
+    };
+    const arg_verb verb = {
+        "route", "TRACE --from SPAN [options]",
+        "The ways from one passage to another through layers, heads and the residual stream,\n"
+        "weighed by attention mass. Mass is not effect: a route is a suspect, not a proof.",
+        option, sizeof option / sizeof *option, 1, 1};
+    /* clang-format on */
+    int n_word, code = args_parse(&verb, argc, argv, &a->file, &n_word);
+    if (code >= 0)
+        return code;
+    if (a->from == NULL)
+        return args_complain("route", "--from is missing");
+    if (a->sink != NULL && strcmp(a->sink, "drop") != 0 && strcmp(a->sink, "keep") != 0)
+        return args_complain("route", "--sink: no \"%s\" (drop, keep)", a->sink);
+    return -1;
+}
+
+/* "7.3,12.0" into a list (free()). -1 to go on. */
+static int parse_heads(const char *text, st_route_params *p)
+{
+    st_route_head *list = out_need((strlen(text) + 1) * sizeof *list);
+    p->head = list;
+    for (const char *at = text;; at++) {
+        char *end;
+        long layer = strtol(at, &end, 10), head = -1;
+        if (end != at && *end == '.') {
+            at = end + 1;
+            head = strtol(at, &end, 10);
+        }
+        if (end == at || layer < 0 || head < 0 || layer > 65535 || head > 65535 ||
+            (*end != ',' && *end != '\0'))
+            return args_complain("route", "--heads: \"%s\" is not a list like 7.3,12.0", text);
+        list[p->n_head++] = (st_route_head){.layer = (int)layer, .head = (int)head};
+        if (*end == '\0')
+            return -1;
+        at = end;
+    }
+}
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+static void print_span(const st_trace *t, const char *name, int64_t begin, int64_t end)
+{
+    int64_t n;
+    const char *text = st_trace_text(t, begin, end, &n);
+    printf("  %-16stokens %lld..%lld  ", name, (long long)begin, (long long)end - 1);
+    out_snippet(stdout, text, n, 60);
+    putchar('\n');
+}
+
+static void print_cell(const st_trace *t, int64_t begin, int64_t end)
+{
+    int64_t n;
+    const char *text = st_trace_text(t, begin, end, &n);
+    printf("%lld..%lld ", (long long)begin, (long long)end - 1);
+    out_snippet(stdout, text, n, 28);
+}
+
+static void print_routes(const st_trace *t, const st_routes *r)
+{
+    printf("\nroutes (share of the target's state; of the flow; then each hop: mass read, share of "
+           "the reader's state)\n");
+    for (int64_t i = 0; i < r->n_route; i++) {
+        const st_route *x = &r->route[i];
+        printf("  %-3lld %.4f %%  %.1f %% of the flow%s\n", (long long)i + 1, 100 * x->weight,
+               100 * x->weight / r->flow, x->n_hop == 0 ? ", stays where it is" : "");
+        for (int64_t k = 0; k < x->n_hop; k++) {
+            const st_route_hop *h = &x->hop[k];
+            printf("      L%d.H%-3d %5.1f %% %6.2f %%  ", h->layer, h->head, 100 * h->mass,
+                   100 * h->weight);
+            print_cell(t, h->query_begin, h->query_end);
+            printf("  <-  ");
+            print_cell(t, h->key_begin, h->key_end);
+            putchar('\n');
+        }
+    }
+}
+
+static void print_all(const st_trace *t, const st_route_params *p, const st_routes *r, int64_t top)
+{
+    print_span(t, "from", p->source_begin, p->source_end);
+    print_span(t, "to", p->target_begin, p->target_end);
+    out_row("sink", p->sink ? "counts" : "left out: reading the first key block moves nothing");
+    out_row("flow", "%.4f %% of the target's state came from the source, by attention mass",
+            100 * r->flow);
+    if (r->n_route == 0) {
+        printf("\nno route: nothing that was kept leads from the source to the target\n");
+        return;
+    }
+    printf("\nafter each layer, the share of the flow that has left the source (and is at the "
+           "target)\n");
+    for (int64_t i = 0; i < r->n_layer; i++)
+        printf("  L%-4d %6.1f %%  (%5.1f %%)\n", r->layer[i].layer,
+               100 * (r->layer[i].between + r->layer[i].at_target), 100 * r->layer[i].at_target);
+    printf("\nheads that move it (share of the flow)\n");
+    for (int64_t i = 0; i < r->n_head && i < top; i++)
+        printf("  L%d.H%-4d %6.1f %%\n", r->head[i].layer, r->head[i].head, 100 * r->head[i].share);
+    print_routes(t, r);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static void json_real(const char *name, double x)
+{
+    printf(",\"%s\":", name);
+    out_json_real(stdout, x);
+}
+
+static void json_span(const st_trace *t, const char *name, int64_t begin, int64_t end)
+{
+    int64_t n;
+    const char *text = st_trace_text(t, begin, end, &n);
+    printf("\"%s\":{\"begin\":%lld,\"end\":%lld,\"text\":", name, (long long)begin, (long long)end);
+    out_json_string(stdout, text, n);
+    putchar('}');
+}
+
+static void json_route(const st_trace *t, const st_route *x)
+{
+    fputs("{\"weight\":", stdout);
+    out_json_real(stdout, x->weight);
+    fputs(",\"hops\":[", stdout);
+    for (int64_t i = 0; i < x->n_hop; i++) {
+        const st_route_hop *h = &x->hop[i];
+        printf("%s{\"layer\":%d,\"head\":%d,", i > 0 ? "," : "", h->layer, h->head);
+        json_span(t, "query", h->query_begin, h->query_end);
+        putchar(',');
+        json_span(t, "key", h->key_begin, h->key_end);
+        json_real("mass", h->mass);
+        json_real("weight", h->weight);
+        putchar('}');
+    }
+    fputs("]}", stdout);
+}
+
+static void json_all(const st_trace *t, const st_route_params *p, const st_routes *r, int64_t top)
+{
+    putchar('{');
+    json_span(t, "from", p->source_begin, p->source_end);
+    putchar(',');
+    json_span(t, "to", p->target_begin, p->target_end);
+    printf(",\"sink\":\"%s\"", p->sink ? "keep" : "drop");
+    json_real("flow", r->flow);
+    fputs(",\"layers\":[", stdout);
+    for (int64_t i = 0; i < r->n_layer; i++) {
+        printf("%s{\"layer\":%d", i > 0 ? "," : "", r->layer[i].layer);
+        json_real("at_source", r->layer[i].at_source);
+        json_real("between", r->layer[i].between);
+        json_real("at_target", r->layer[i].at_target);
+        putchar('}');
+    }
+    fputs("],\"heads\":[", stdout);
+    for (int64_t i = 0; i < r->n_head && i < top; i++) {
+        printf("%s{\"layer\":%d,\"head\":%d", i > 0 ? "," : "", r->head[i].layer, r->head[i].head);
+        json_real("share", r->head[i].share);
+        putchar('}');
+    }
+    fputs("],\"routes\":[", stdout);
+    for (int64_t i = 0; i < r->n_route; i++) {
+        fputs(i > 0 ? "," : "", stdout);
+        json_route(t, &r->route[i]);
+    }
+    puts("]}");
+}
+
+/* ---- the verb -------------------------------------------------------------------------------- */
+
+/* The options as parameters. -1 to go on. */
+static int apply(const struct route_args *a, const st_trace *t, st_route_params *p)
+{
+    st_trace_info info;
+    int code = span_args_find("route", "--from", a->from, t, &p->source_begin, &p->source_end);
+    if (code < 0)
+        code = span_args_find("route", "--to", a->to, t, &p->target_begin, &p->target_end);
+    if (code < 0 && a->heads != NULL)
+        code = parse_heads(a->heads, p);
+    st_trace_get_info(t, &info);
+    p->n_route = a->top;
+    p->sink = a->sink != NULL ? strcmp(a->sink, "keep") == 0 : p->source_begin < info.bk;
+    return code;
+}
+
+static int show(const struct route_args *a, const st_trace *t, const st_route_params *p)
+{
+    st_routes *r;
+    st_error err;
+    const char *name = strrchr(a->file, '/');
+    int code = EXIT_OK;
+    if (st_routes_find(t, p, &r, &err) != ST_OK)
+        return out_failed(&err);
+    if (a->graph != NULL &&
+        route_graph_write(t, r, name != NULL ? name + 1 : a->file, a->graph, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code == EXIT_OK && a->json)
+        json_all(t, p, r, a->top);
+    else if (code == EXIT_OK)
+        print_all(t, p, r, a->top);
+    st_routes_free(r);
+    return code;
+}
+
+int cmd_route(int argc, char **argv)
+{
+    struct route_args a = {.top = 5, .to = "last"};
+    st_route_params p = st_route_params_default();
+    st_trace *trace;
+    st_error err;
+    int code = parse(&a, argc, argv);
+    if (code >= 0)
+        return code;
+    if (st_trace_open(a.file, &trace, &err) != ST_OK)
+        return out_failed(&err);
+    code = apply(&a, trace, &p);
+    if (code < 0)
+        code = show(&a, trace, &p);
+    free((void *)p.head);
+    st_trace_free(trace);
+    return code;
+}
