@@ -31,9 +31,9 @@ test_spans() {
 }
 
 test_bad_spans() {
-    refused "occurs 32 times" route $trace --from '"b"'
+    refused "occurs 31 times" route $trace --from '"b"'
     refused "#1" route $trace --from '"b"'
-    refused "no occurrence 33" route $trace --from '"b"#33'
+    refused "no occurrence 32" route $trace --from '"b"#32'
     refused "does not occur" route $trace --from '"nowhere"'
     refused 'no span "nothing"' route $trace --from @nothing
     refused 'no span' route $trace --from @

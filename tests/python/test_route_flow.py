@@ -63,8 +63,9 @@ def reference(source, target, sink, heads=None):
                 w[i] = 0
             used[layer, h] = w[i] / norm[:, None] * other_cell
         step[layer] = (np.eye(n_tok) + w.sum(axis=0)) / norm[:, None]
-    value = [np.isin(np.arange(n_tok), np.arange(*source)).astype(float)]
-    back = [np.isin(np.arange(n_tok), np.arange(*target)) / (target[1] - target[0])]
+    own = ~other_cell / (~other_cell).sum(axis=1)[:, None]  # mean over the cell: its tokens are not told apart
+    value = [own @ np.isin(np.arange(n_tok), np.arange(*source))]
+    back = [own @ np.isin(np.arange(n_tok), np.arange(*target)) / (target[1] - target[0])]
     for layer in layers:
         value.append(step[layer] @ value[-1])
     for layer in reversed(layers):
