@@ -8,13 +8,16 @@
 
 #include "cmd.h"
 #include "out.h"
+#include "proof_out.h"
 #include "route_graph.h"
+#include "route_prove.h"
 #include "span_args.h"
 
 struct route_args {
     const char *file, *from, *to, *heads, *sink, *graph;
     int64_t top;
-    bool json;
+    route_prove_args proof;
+    bool json, prove;
 };
 
 static int parse(struct route_args *a, int argc, char **argv)
@@ -29,6 +32,14 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--sink", "HOW", ARG_TEXT, &a->sink, 0, 0,
          "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
         {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
+        {"--prove", NULL, ARG_FLAG, &a->prove, 0, 0,
+         "run the model without the listed routes, with little else, and\nwith drawn reads instead"},
+        {"-m", "MODEL", ARG_TEXT, &a->proof.model, 0, 0, "for --prove: the trace's GGUF file"},
+        {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
+        {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
+        {"--threads", "N", ARG_INT, &a->proof.n_thread, 1, 512,
+         "for --prove (default: all processors)"},
+        {"--quiet", NULL, ARG_FLAG, &a->proof.quiet, 0, 0, "no progress bar"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object"},
     };
     const arg_verb verb = {
@@ -42,6 +53,9 @@ static int parse(struct route_args *a, int argc, char **argv)
         return code;
     if (a->from == NULL)
         return args_complain("route", "--from is missing");
+    if (a->prove != (a->proof.model != NULL))
+        return args_complain("route",
+                             a->prove ? "--prove wants -m MODEL" : "-m belongs to --prove");
     if (a->sink != NULL && strcmp(a->sink, "drop") != 0 && strcmp(a->sink, "keep") != 0)
         return args_complain("route", "--sink: no \"%s\" (drop, keep)", a->sink);
     return -1;
@@ -192,7 +206,7 @@ static void json_all(const st_trace *t, const st_route_params *p, const st_route
         fputs(i > 0 ? "," : "", stdout);
         json_route(t, &r->route[i]);
     }
-    puts("]}");
+    putchar(']');
 }
 
 /* ---- the verb -------------------------------------------------------------------------------- */
@@ -214,6 +228,8 @@ static int apply(const struct route_args *a, const st_trace *t, st_route_params 
 
 static int show(const struct route_args *a, const st_trace *t, const st_route_params *p)
 {
+    st_model *model = NULL;
+    st_proof proof;
     st_routes *r;
     st_error err;
     const char *name = strrchr(a->file, '/');
@@ -223,17 +239,30 @@ static int show(const struct route_args *a, const st_trace *t, const st_route_pa
     if (a->graph != NULL &&
         route_graph_write(t, r, name != NULL ? name + 1 : a->file, a->graph, &err) != ST_OK)
         code = out_failed(&err);
-    if (code == EXIT_OK && a->json)
+    if (code == EXIT_OK && a->prove && route_prove(&a->proof, t, r, &model, &proof, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code == EXIT_OK && a->json) {
         json_all(t, p, r, a->top);
-    else if (code == EXIT_OK)
+        fputs(model != NULL ? ",\"proof\":" : "", stdout);
+        if (model != NULL)
+            proof_json(model, &proof);
+        puts("}");
+    } else if (code == EXIT_OK) {
         print_all(t, p, r, a->top);
+        fputs(model != NULL ? "\nproof: the listed routes together are " : "", stdout);
+        if (model != NULL)
+            proof_table(model, &proof);
+    }
+    if (model != NULL)
+        st_proof_free(&proof);
+    st_model_free(model);
     st_routes_free(r);
     return code;
 }
 
 int cmd_route(int argc, char **argv)
 {
-    struct route_args a = {.top = 5, .to = "last"};
+    struct route_args a = {.top = 5, .to = "last", .proof = {.n_random = 20}};
     st_route_params p = st_route_params_default();
     st_trace *trace;
     st_error err;

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * route_prove.c — the hops of routes as edges, and the trace's own tokens run without them, with
+ * little else, and with drawn ones in their place.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "out.h"
+#include "route_prove.h"
+
+static st_status refuse(st_error *err, const char *why)
+{
+    *err = (st_error){.status = ST_ERR_ARG, .position = -1};
+    snprintf(err->message, sizeof err->message, "--prove: %s", why);
+    return ST_ERR_ARG;
+}
+
+static bool same(const st_edit *e, const st_route_hop *h)
+{
+    return e->layer == h->layer && e->head == h->head && e->q_begin == h->query_begin &&
+           e->key_begin == h->key_begin;
+}
+
+/* Each hop once. The list is the caller's (free()). */
+static st_edit *edges_of(const st_routes *r, int64_t *n_edge)
+{
+    int64_t n = 0, most = 0;
+    st_edit *edge;
+    for (int64_t i = 0; i < r->n_route; i++)
+        most += r->route[i].n_hop;
+    edge = out_need((size_t)(most + 1) * sizeof *edge);
+    for (int64_t i = 0; i < r->n_route; i++)
+        for (int64_t k = 0; k < r->route[i].n_hop; k++) {
+            const st_route_hop *h = &r->route[i].hop[k];
+            int64_t j = 0;
+            while (j < n && !same(&edge[j], h))
+                j++;
+            if (j == n)
+                edge[n++] = (st_edit){.kind = ST_EDIT_DENY,
+                                      .layer = h->layer,
+                                      .head = h->head,
+                                      .q_begin = h->query_begin,
+                                      .q_end = h->query_end,
+                                      .key_begin = h->key_begin,
+                                      .key_end = h->key_end};
+        }
+    *n_edge = n;
+    return edge;
+}
+
+static st_status check(const st_trace *t, const st_routes *r, int64_t n_edge, st_error *err)
+{
+    st_trace_info info;
+    st_trace_get_info(t, &info);
+    if (st_trace_tokens(t) == NULL)
+        return refuse(err, "the trace holds no tokens to run again");
+    if (r->target_end != info.n_tok)
+        return refuse(err, "what is tested is the next token: --to must end at the last token");
+    if (n_edge == 0)
+        return refuse(err, "no route has a hop to prove");
+    return ST_OK;
+}
+
+/* The model must be the one that the trace names. */
+static st_status check_model(const st_trace *t, const st_model *model, st_error *err)
+{
+    char hash[80];
+    st_model_info info;
+    st_model_get_info(model, &info);
+    st_trace_value(t, "recipe", "/model/sha256", hash, sizeof hash);
+    return hash[0] == '\0' || strcmp(hash, info.sha256) == 0
+               ? ST_OK
+               : refuse(err, "-m is another model than the trace's (sha256 differs)");
+}
+
+st_status route_prove(const route_prove_args *args, const st_trace *trace, const st_routes *routes,
+                      st_model **model, st_proof *proof, st_error *err)
+{
+    out_bar bar = {.quiet = args->quiet};
+    st_model_params mp = st_model_params_default();
+    st_proof_params p = st_proof_params_default();
+    st_trace_info info;
+    int64_t n_edge;
+    st_edit *edge = edges_of(routes, &n_edge);
+    st_status status = check(trace, routes, n_edge, err);
+    st_trace_get_info(trace, &info);
+    *model = NULL;
+    mp.n_thread = (int)args->n_thread;
+    mp.progress = (st_progress){out_progress, &bar};
+    p.n_random = (int)args->n_random;
+    p.seed = (uint64_t)args->seed;
+    p.run.progress = (st_progress){out_progress, &bar};
+    out_catch_interrupt();
+    if (status == ST_OK)
+        status = st_model_open(args->model, &mp, model, err);
+    if (status == ST_OK)
+        status = check_model(trace, *model, err);
+    if (status == ST_OK)
+        status = st_prove(*model, st_trace_tokens(trace), info.n_tok, edge, n_edge, &p, proof, err);
+    out_progress_end(&bar);
+    free(edge);
+    if (status != ST_OK) {
+        st_model_free(*model);
+        *model = NULL;
+    }
+    return status;
+}
