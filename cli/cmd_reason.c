@@ -10,11 +10,13 @@
 #include "args.h"
 #include "cmd.h"
 #include "out.h"
+#include "reason_model.h"
 #include "reason_out.h"
 
 struct reason_args {
-    const char *file, *jsonl, *field, *split, *regex, *tags, *tagger;
-    bool json, csv, sentences;
+    const char *file, *jsonl, *field, *split, *regex, *tags, *tagger, *model, *hidden;
+    int64_t layer, k, n_thread;
+    bool json, csv, sentences, quiet;
 };
 
 struct job {
@@ -22,6 +24,8 @@ struct job {
     st_split_params split;
     st_tagger *tagger;
     st_tag_file *tags; /* NULL: the tagger tags */
+    reason_model model;
+    hidden_file hidden;
     int64_t n_trace, n_failed;
 };
 
@@ -42,6 +46,15 @@ static int parse(struct reason_args *a, int argc, char **argv)
          "tags from elsewhere: a labeller's JSON, JSONL, or a plain list"},
         {"--tagger", "FILE", ARG_TEXT, &a->tagger, 0, 0,
          "other weights than the built-in ones (train_tagger.py)"},
+        {"-m", "MODEL", ARG_TEXT, &a->model, 0, 0,
+         "GGUF model whose hidden states --tagger or --hidden wants"},
+        {"--layer", "N", ARG_INT, &a->layer, 0, 100000, "after which layer (the tagger's own)"},
+        {"--k", "K", ARG_INT, &a->k, 1, 1000000,
+         "sparse attention: key blocks per query block (exact attention)"},
+        {"--hidden", "FILE", ARG_TEXT, &a->hidden, 0, 0,
+         "write the sentences' hidden states, for train_tagger.py"},
+        {"--threads", "N", ARG_INT, &a->n_thread, 1, 512, "default: all processors"},
+        {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress"},
         {"--sentences", NULL, ARG_FLAG, &a->sentences, 0, 0, "list every sentence with its tag"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object a trace, one a line"},
         {"--csv", NULL, ARG_FLAG, &a->csv, 0, 0, "print one row a sentence"},
@@ -61,6 +74,10 @@ static int parse(struct reason_args *a, int argc, char **argv)
         return args_complain("reason", "--field belongs to --jsonl");
     if (a->json && a->csv)
         return args_complain("reason", "--json and --csv are two formats: give one");
+    if (a->model == NULL && (a->hidden != NULL || a->layer >= 0 || a->k > 0))
+        return args_complain("reason", "--hidden, --layer and --k belong to -m MODEL");
+    if (a->hidden != NULL && a->layer < 0)
+        return args_complain("reason", "--hidden wants --layer N");
     return -1;
 }
 
@@ -106,7 +123,27 @@ static st_status take_tags(const struct job *j, int64_t at, reading *r, st_error
     return ST_OK;
 }
 
-static st_status read_trace(const struct job *j, int64_t at, reading *r, st_error *err)
+/* The tags, and before them the model's run where one is asked for. */
+static st_status make_tags(struct job *j, int64_t at, reading *r, st_error *err)
+{
+    float *hidden = NULL;
+    bool wanted = st_tagger_n_hidden(j->tagger) > 0 && j->tags == NULL;
+    st_status status = ST_OK;
+    if (wanted || j->args->hidden != NULL)
+        status = reason_hidden(&j->model, r->text, r->sentence, r->n, &hidden, err);
+    if (status == ST_OK && j->tags != NULL)
+        status = take_tags(j, at, r, err);
+    else if (status == ST_OK)
+        status = st_tagger_run(j->tagger, r->text, r->sentence, r->n, wanted ? hidden : NULL,
+                               r->tag, r->prob, err);
+    if (status == ST_OK && j->args->hidden != NULL)
+        hidden_file_add(&j->hidden, hidden, r->n, reason_n_hidden(&j->model));
+    else
+        free(hidden);
+    return status;
+}
+
+static st_status read_trace(struct job *j, int64_t at, reading *r, st_error *err)
 {
     st_status status = st_sentences(r->text, r->part, &j->split, &r->sentence, &r->n, err);
     size_t n = (size_t)r->n;
@@ -117,9 +154,7 @@ static st_status read_trace(const struct job *j, int64_t at, reading *r, st_erro
     r->phase = out_need(n * sizeof *r->phase);
     r->confidence = out_need(n * sizeof *r->confidence);
     r->boundary = out_need(n * sizeof *r->boundary);
-    status = j->tags != NULL
-                 ? take_tags(j, at, r, err)
-                 : st_tagger_run(j->tagger, r->text, r->sentence, r->n, NULL, r->tag, r->prob, err);
+    status = make_tags(j, at, r, err);
     if (status == ST_OK && st_tagger_has_phases(j->tagger)) {
         r->has_phases = true;
         status = st_phases(j->tagger, r->prob, r->n, r->phase, r->confidence, r->boundary, err);
@@ -193,7 +228,7 @@ static void read_text(struct job *j, const st_text *t)
         else
             complain(j, name, &err);
         free_reading(&r);
-        if (part.end >= t->n_bytes)
+        if (part.end >= t->n_bytes || out_interrupted())
             break;
     }
 }
@@ -208,7 +243,7 @@ static int read_texts(struct job *j)
         return out_failed(&err);
     if (j->args->csv)
         reason_print_csv_head();
-    for (;;) {
+    while (!out_interrupted()) {
         st_status status = st_texts_next(texts, &text, &err);
         if (status == ST_OK && text.text == NULL)
             break;
@@ -235,9 +270,44 @@ static int open_tags(struct job *j)
     return -1;
 }
 
+/* The model, if the tagger or --hidden wants one. */
+static int open_model(struct job *j)
+{
+    const struct reason_args *a = j->args;
+    int64_t want = j->tags == NULL ? st_tagger_n_hidden(j->tagger) : 0;
+    int layer = st_tagger_hidden_layer(j->tagger);
+    st_model_params p = st_model_params_default();
+    st_error err;
+    if (a->model == NULL && want > 0)
+        return args_complain("reason", "--tagger %s reads hidden states: give -m MODEL", a->tagger);
+    if (a->model == NULL)
+        return -1;
+    if (want == 0 && a->hidden == NULL)
+        return args_complain("reason",
+                             "-m: this tagger reads text alone, and there is no --hidden");
+    j->model.layer = a->layer >= 0 ? (int)a->layer : layer;
+    j->model.k = a->k;
+    if (want > 0 && j->model.layer != layer)
+        return args_complain("reason", "--layer %d: --tagger %s reads layer %d", j->model.layer,
+                             a->tagger, layer);
+    p.n_thread = (int)a->n_thread;
+    p.progress = (st_progress){out_progress, &j->model.bar};
+    j->model.bar.quiet = a->quiet;
+    out_catch_interrupt();
+    if (st_model_open(a->model, &p, &j->model.model, &err) != ST_OK)
+        return out_failed(&err);
+    out_progress_end(&j->model.bar);
+    if (want > 0 && want != reason_n_hidden(&j->model))
+        return args_complain("reason",
+                             "--tagger %s was trained on another model: it wants %lld numbers a "
+                             "sentence, this one gives %lld",
+                             a->tagger, (long long)want, (long long)reason_n_hidden(&j->model));
+    return -1;
+}
+
 int cmd_reason(int argc, char **argv)
 {
-    struct reason_args a = {0};
+    struct reason_args a = {.layer = -1};
     struct job j = {.args = &a};
     st_error err;
     int code = parse(&a, argc, argv);
@@ -249,15 +319,16 @@ int cmd_reason(int argc, char **argv)
         complain(&j, a.tagger != NULL ? a.tagger : "the built-in tagger", &err);
         return EXIT_FAILED;
     }
-    if (st_tagger_n_hidden(j.tagger) > 0 && a.tags == NULL)
-        code = args_complain("reason",
-                             "--tagger %s reads hidden states of a model: text alone "
-                             "is not enough for it",
-                             a.tagger);
+    code = open_tags(&j);
     if (code < 0)
-        code = open_tags(&j);
+        code = open_model(&j);
     if (code < 0)
         code = read_texts(&j);
+    if (code == EXIT_OK && a.hidden != NULL &&
+        hidden_file_write(&j.hidden, a.hidden, &err) != ST_OK)
+        code = out_failed(&err);
+    hidden_file_free(&j.hidden);
+    st_model_free(j.model.model);
     st_tag_file_free(j.tags);
     st_tagger_free(j.tagger);
     return code;

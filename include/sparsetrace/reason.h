@@ -80,6 +80,8 @@ ST_API const char *st_tagger_tag(const st_tagger *tagger, int tag);   /* NULL be
 ST_API int st_tagger_find(const st_tagger *tagger, const char *name); /* -1: not in the taxonomy */
 /* Width of the hidden vector of a sentence it wants; 0: it reads the text alone. */
 ST_API int64_t st_tagger_n_hidden(const st_tagger *tagger);
+/* The layer whose hidden states it was trained on; -1: it reads the text alone, or does not say. */
+ST_API int st_tagger_hidden_layer(const st_tagger *tagger);
 ST_API bool st_tagger_has_phases(const st_tagger *tagger); /* st_phases works with it */
 
 /* tag [n]: the most probable tag of each sentence, given all of them (ties to the lower tag); prob

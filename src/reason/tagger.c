@@ -201,6 +201,15 @@ int64_t st_tagger_n_hidden(const st_tagger *t)
     return t->n_hidden;
 }
 
+int st_tagger_hidden_layer(const st_tagger *t)
+{
+    const char *text = st_tensors_meta(t->file, "hidden_layer");
+    char *end;
+    long layer = text != NULL ? strtol(text, &end, 10) : -1;
+    bool sound = text != NULL && end != text && *end == '\0' && layer >= 0 && layer < 100000;
+    return sound ? (int)layer : -1;
+}
+
 bool st_tagger_has_phases(const st_tagger *t)
 {
     return t->phase_step != NULL;

@@ -294,6 +294,8 @@ def write(path, model, taxonomy, phase_model, tag_prior, score_model, recipe):
         "tags": json.dumps(taxonomy),
         "recipe": json.dumps(recipe),
     }
+    if model.v is not None:
+        meta["hidden_layer"] = str(recipe["layer"])
     save_file(tensors, path, meta)
 
 
@@ -302,7 +304,8 @@ def parse():
     p.add_argument("labelled")
     p.add_argument("-o", "--output")
     p.add_argument("--hidden", help="hidden states of the sentences, .npz or .safetensors")
-    p.add_argument("--hidden-from", default="", help="what they are, for the recipe: model and layer")
+    p.add_argument("--hidden-from", default="", help="the model they come from, for the recipe")
+    p.add_argument("--layer", type=int, help="the layer they come from; needed with --hidden")
     p.add_argument("--tags", help="the taxonomy: names with commas between")
     p.add_argument("--least", type=int, default=5, help="a tag occurs this often, else it is left out (5)")
     p.add_argument("--spread", type=int, default=2, help="a feature occurs in traces of this many problems (2)")
@@ -313,6 +316,8 @@ def parse():
     p.add_argument("--evaluate", action="store_true", help="leave one problem out, print the figures")
     p.add_argument("--probabilities", help="with --evaluate: keep the held-out probabilities here (.npz)")
     options = p.parse_args()
+    if options.hidden and options.layer is None:
+        p.error("--hidden wants --layer N")
     if not options.output and not options.evaluate:
         p.error("nothing to do: give -o FILE, --evaluate, or both")
     return options
@@ -358,6 +363,7 @@ def main():
             "l2_hidden": options.l2_hidden if options.hidden else None,
             "iterations": options.iterations,
             "hidden_from": options.hidden_from,
+            "layer": options.layer,
             "numpy": np.__version__,
             "scipy": scipy.__version__,
         }
