@@ -2,7 +2,7 @@
 """Receiver heads, anchors and dependencies of real chains of thought: pruned runs beside the exact one.
 
 usage: anchors.py SPARSETRACE MODEL TRACES.jsonl OUT.json [--limit N] [--pruned 0.97,0.98,0.99]
-                  [--select stream,hip,window] [--blocks 8x2] [--cert-share 0.003] [--threads 1] [--work DIR]
+                  [--select stream,hip,window] [--blocks 4x1] [--cert-share 0.003] [--threads 1] [--work DIR]
 
 TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of {"text", "depends_on",
 "counterfactual_importance_kl", ...}. Needs numpy, scipy and safetensors.
@@ -125,7 +125,7 @@ def far_pairs(n):
 
 
 def fit(x, y, ridge=1.0):
-    """Logistic regression on standardised columns; gives a scoring function."""
+    """Logistic regression on standardised columns: weights and, last, the constant, for columns as they are."""
     mean, sd = x.mean(0), x.std(0) + 1e-9
     z = np.c_[(x - mean) / sd, np.ones(len(x))]
 
@@ -136,7 +136,7 @@ def fit(x, y, ridge=1.0):
         return value, z.T @ (p - y) + ridge * np.append(w[:-1], 0)
 
     w = scipy.optimize.minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
-    return lambda q: np.c_[(q - mean) / sd, np.ones(len(q))] @ w
+    return np.append(w[:-1] / sd, w[-1] - (w[:-1] * mean / sd).sum())
 
 
 def auroc(score, y):
@@ -166,13 +166,16 @@ def dependencies(traces, features):
         target = np.concatenate([d[2] for d in train])
         for name, pick in (("distance", lambda d: d[0]), ("attention", lambda d: d[1]),
                            ("both", lambda d: np.c_[d[0], d[1]])):
-            score = fit(np.concatenate([pick(d) for d in train]), target)(pick(data[k]))
+            w = fit(np.concatenate([pick(d) for d in train]), target)
+            score = pick(data[k]) @ w[:-1] + w[-1]
             out[name].append((auroc(score, y), average_precision(score, y)))
     result = {name: {"auroc": bootstrap([x[0] for x in v]), "ap": bootstrap([x[1] for x in v])}
               for name, v in out.items()}
     result["gain_auroc"] = bootstrap([b[0] - d[0] for b, d in zip(out["both"], out["distance"])])
     result["gain_ap"] = bootstrap([b[1] - d[1] for b, d in zip(out["both"], out["distance"])])
     result["n_trace"] = len(out["both"])
+    whole = np.concatenate([np.c_[d[0], d[1]] for d in data])
+    result["weights"] = [float(f"{x:.4g}") for x in fit(whole, np.concatenate([d[2] for d in data]))]
     return result
 
 
@@ -205,7 +208,7 @@ def main():
     p.add_argument("--limit", type=int)
     p.add_argument("--pruned", default="0.97,0.98,0.99")
     p.add_argument("--select", default="stream,hip,window")
-    p.add_argument("--blocks", default="8x2")
+    p.add_argument("--blocks", default="4x1")
     p.add_argument("--cert-share", type=float, default=0.003)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--work", type=pathlib.Path)
@@ -220,7 +223,7 @@ def main():
         t["exact"] = folder / f"{t['name']}.exact.trace"
         t["n_tok"] = run(args, folder, t["name"], t["exact"], ["--k", 1 << 20, "--cert-rows", 0])["n_tok"]
         print(f"{t['name']}: {t['n_tok']} tokens, {len(t['spans'])} sentences", file=sys.stderr)
-    exact = groups(args, [t["exact"] for t in traces], "--raw")
+    exact = groups(args, [t["exact"] for t in traces])
     exact_features = [attention_features(t["exact"]) for t in traces]
     result = {"options": {k: str(v) for k, v in vars(args).items()}, "n_trace": len(traces),
               "n_sentence": sum(len(t["spans"]) for t in traces), "heads": exact[0],
@@ -239,8 +242,8 @@ def main():
                 files.append(folder / f"{t['name']}.{method}.{pruned}.trace")
                 shares.append(run_pruned(args, folder, t["name"], t["n_tok"], method, pruned, files[-1]))
             one = {"select": method, "pruned": pruned, "least_share": round(min(shares), 5)}
-            one["raw"] = compare(exact, groups(args, files, "--raw"))
-            one["corrected"] = compare(exact, groups(args, files))
+            one["plain"] = compare(exact, groups(args, files))
+            one["corrected"] = compare(exact, groups(args, files, "--correct"))
             if method == "stream":
                 one["dependencies"] = dependencies(traces, [attention_features(f) for f in files])
             result["runs"].append(one)

@@ -10,8 +10,11 @@ int cmd_mask(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_groups(int argc, char **argv);
 int cmd_export(int argc, char **argv);
+int cmd_view(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_prove(int argc, char **argv);
 int cmd_reason(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_ruler(int argc, char **argv);
 
 #endif

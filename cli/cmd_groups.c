@@ -17,8 +17,8 @@
 struct groups_args {
     const char *file[MAX_TRACES];
     int n_file;
-    int64_t heads, anchors, near;
-    bool raw, json;
+    int64_t heads, anchors, near, edges;
+    bool correct, json;
 };
 
 struct traces {
@@ -34,8 +34,10 @@ static int parse(struct groups_args *a, int argc, char **argv)
         {"--anchors", "N", ARG_INT, &a->anchors, 1, 1000000, "anchors to list of each trace (5)"},
         {"--near", "N", ARG_INT, &a->near, 0, 1000000,
          "groups nearer than this do not count (4)"},
-        {"--raw", NULL, ARG_FLAG, &a->raw, 0, 0,
-         "as the selection left it: nothing is put back by the certificate's rows"},
+        {"--edges", "N", ARG_INT, &a->edges, 1, 1000000,
+         "also the N earlier groups that each group leans on most, with a score 0..1"},
+        {"--correct", NULL, ARG_FLAG, &a->correct, 0, 0,
+         "put back what the selection left out, as the certificate's rows tell: needs many"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object, with all scores"},
     };
     const arg_verb verb = {
@@ -69,8 +71,13 @@ static void print_heads(const st_receiver *r, int64_t n)
 
 static void json_heads(const struct groups_args *a, const st_receiver *r, int64_t n)
 {
-    printf("{\"near\":%lld,\"corrected\":%s,\"heads\":[", (long long)a->near,
-           a->raw ? "false" : "true");
+    printf("{\"weights\":[");
+    for (int i = 0; i < ST_DEPENDENCY_WEIGHTS; i++) {
+        printf("%s", i > 0 ? "," : "");
+        out_json_real(stdout, st_dependency_weights()[i]);
+    }
+    printf("],\"near\":%lld,\"corrected\":%s,\"heads\":[", (long long)a->near,
+           a->correct ? "true" : "false");
     for (int64_t i = 0; i < n; i++) {
         printf("%s{\"layer\":%d,\"head\":%d,\"kurtosis\":", i > 0 ? "," : "", r[i].layer,
                r[i].head);
@@ -93,10 +100,48 @@ static void json_trace(const char *file, const double *score, int64_t n, const i
         printf("%s", i > 0 ? "," : "");
         out_json_real(stdout, score[i]);
     }
-    printf("]}");
+    printf("]");
+}
+
+static void print_edges(const st_dependency *edge, int64_t n)
+{
+    printf("leans on (group: earlier group score, ...):");
+    for (int64_t i = 0; i < n; i++) {
+        if (i == 0 || edge[i].to != edge[i - 1].to)
+            printf("\n  %5lld:", (long long)edge[i].to);
+        printf(" %lld %.3f", (long long)edge[i].from, edge[i].score);
+    }
+    printf("\n");
+}
+
+static void json_edges(const st_dependency *edge, int64_t n)
+{
+    printf(",\"edges\":[");
+    for (int64_t i = 0; i < n; i++) {
+        printf("%s[%lld,%lld,", i > 0 ? "," : "", (long long)edge[i].to, (long long)edge[i].from);
+        out_json_real(stdout, edge[i].score);
+        printf("]");
+    }
+    printf("]");
 }
 
 /* ---- the work -------------------------------------------------------------------------------- */
+
+static st_status show_edges(const struct groups_args *a, const st_trace *t, st_error *err)
+{
+    st_dependency *edge;
+    int64_t n;
+    st_status status =
+        st_dependencies_find(t, NULL, a->near > 1 ? a->near : 1, a->edges, &edge, &n, err);
+    if (status != ST_OK)
+        return status;
+    if (a->json)
+        json_edges(edge, n);
+    else
+        print_edges(edge, n);
+    st_dependencies_free(edge);
+    return ST_OK;
+}
 
 static st_status show_trace(const struct groups_args *a, int i, const st_trace *t,
                             const st_receiver *r, int64_t n_head, st_error *err)
@@ -108,7 +153,7 @@ static st_status show_trace(const struct groups_args *a, int i, const st_trace *
     st_trace_get_info(t, &info);
     score = out_need((size_t)info.n_group * sizeof *score);
     anchor = out_need((size_t)a->anchors * sizeof *anchor);
-    status = st_receiver_scores(t, r, n_head, a->near, !a->raw, score, err);
+    status = st_receiver_scores(t, r, n_head, a->near, a->correct, score, err);
     if (status == ST_OK) {
         n_anchor = st_anchors(score, info.n_group, a->anchors, anchor);
         if (a->json) {
@@ -121,6 +166,10 @@ static st_status show_trace(const struct groups_args *a, int i, const st_trace *
                 print_anchor(t, anchor[k], score[anchor[k]]);
         }
     }
+    if (status == ST_OK && a->edges > 0)
+        status = show_edges(a, t, err);
+    if (status == ST_OK && a->json)
+        printf("}");
     free(score);
     free(anchor);
     return status;
@@ -130,8 +179,8 @@ static st_status show(const struct groups_args *a, const struct traces *x, st_er
 {
     st_receiver *receiver;
     int64_t n;
-    st_status status = st_receivers_find((const st_trace *const *)x->trace, x->n, a->near, !a->raw,
-                                         &receiver, &n, err);
+    st_status status = st_receivers_find((const st_trace *const *)x->trace, x->n, a->near,
+                                         a->correct, &receiver, &n, err);
     if (status != ST_OK)
         return status;
     n = n < a->heads ? n : a->heads;

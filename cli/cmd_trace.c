@@ -2,44 +2,40 @@
  *
  * cmd_trace.c — sparsetrace trace: the main job.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "budget_args.h"
 #include "cmd.h"
+#include "edit_args.h"
 #include "group_args.h"
 #include "out.h"
+#include "prompt_args.h"
 
 struct trace_args {
-    const char *model, *file, *text, *tokens, *answer, *out;
+    prompt_args prompt;
+    const char *out;
     const char *layers, *heads, *rows, *groups, *against, *weights, *ctk, *ctv, *checkpoint;
     budget_args budget;
+    edit_args edits;
     int64_t n_thread, cert_rows, seed, ubatch;
     double max_kl, every;
-    bool chat, lse, json, quiet, strict, floor, verbose, resume;
+    bool lse, json, quiet, strict, floor, verbose, resume;
 };
 
 static int parse(struct trace_args *a, int argc, char **argv)
 {
     /* clang-format off */
     const arg_option option[] = {
-        {"-m", "MODEL", ARG_TEXT, &a->model, 0, 0, "GGUF file"},
-        {"-f", "FILE", ARG_TEXT, &a->file, 0, 0, "prompt from a file of UTF-8 text"},
-        {"-p", "TEXT", ARG_TEXT, &a->text, 0, 0, "prompt as it stands here"},
-        {"--tokens", "FILE", ARG_TEXT, &a->tokens, 0, 0,
-         "prompt as token ids, one a line (.gz too), used as they are"},
+        PROMPT_OPTIONS(&a->prompt),
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "write the trace to this file"},
-        {"--chat", NULL, ARG_FLAG, &a->chat, 0, 0,
-         "put the prompt into the model's chat template as a user's message"},
-        {"--answer", "TEXT", ARG_TEXT, &a->answer, 0, 0,
-         "what the assistant's answer begins with (put after the prompt)"},
         BUDGET_OPTIONS(a->budget),
         {"--max-kl", "NATS", ARG_REAL, &a->max_kl, 1e-9, 1e9,
          "--k auto: also keep the next token's distribution this near (KL)"},
         {"--against", "WHAT", ARG_TEXT, &a->against, 0, 0,
          "what the next token must agree with: dense (an exact run; default up to\n"
          "16,384 tokens), stable (the run with 2k; default beyond), none"},
+        EDIT_OPTIONS(&a->edits),
         {"--layers", "LIST", ARG_TEXT, &a->layers, 0, 0,
          "record only these layers, e.g. 0,5,10-14"},
         {"--heads", "LIST", ARG_TEXT, &a->heads, 0, 0, "record only these heads of each layer"},
@@ -82,15 +78,11 @@ static int parse(struct trace_args *a, int argc, char **argv)
     /* clang-format on */
     const char *word[1];
     int n_word, code = args_parse(&verb, argc, argv, word, &n_word);
-    int n_prompt = (a->file != NULL) + (a->text != NULL) + (a->tokens != NULL);
     if (code >= 0)
         return code;
-    if (a->model == NULL)
-        return args_complain("trace", "which model? -m MODEL");
-    if (n_prompt != 1)
-        return args_complain("trace", "one prompt, please: -f FILE, -p TEXT or --tokens FILE");
-    if (a->tokens != NULL && (a->chat || a->answer != NULL))
-        return args_complain("trace", "--tokens are used as they are: no --chat, no --answer");
+    code = prompt_args_check(&a->prompt, "trace");
+    if (code >= 0)
+        return code;
     if (a->checkpoint != NULL && a->out == NULL)
         return args_complain("trace", "--checkpoint goes with a trace that is written: -o OUT");
     if (a->checkpoint == NULL && (a->resume || a->every >= 0))
@@ -167,91 +159,14 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
     return -1;
 }
 
-/* ---- the prompt ------------------------------------------------------------------------------ */
-
-static char *grown(char *buf, size_t used, size_t size)
-{
-    char *more = out_need(size);
-    if (used > 0)
-        memcpy(more, buf, used);
-    free(buf);
-    return more;
-}
-
-/* The whole file into memory (free()). */
-static char *read_file(const char *path, int64_t *n, st_error *err)
-{
-    FILE *f = fopen(path, "rb");
-    char *buf = NULL;
-    int64_t cap = 0;
-    *n = 0;
-    for (size_t got = 1; f != NULL && got > 0; *n += (int64_t)got) {
-        if (cap - *n < 65536) {
-            cap = 2 * cap + 65536;
-            buf = grown(buf, (size_t)*n, (size_t)cap);
-        }
-        got = fread(buf + *n, 1, (size_t)(cap - *n), f);
-    }
-    if (f == NULL || ferror(f)) {
-        *err = (st_error){.status = ST_ERR_IO, .position = -1};
-        snprintf(err->message, sizeof err->message, "cannot read %s: %s", path, strerror(errno));
-        free(buf);
-        buf = NULL;
-    }
-    if (f != NULL)
-        fclose(f);
-    return buf;
-}
-
-/* text + what the answer begins with (free()) */
-static char *with_answer(const char *text, int64_t *n, const char *answer)
-{
-    size_t extra = answer != NULL ? strlen(answer) : 0;
-    char *both = out_need((size_t)*n + extra + 1);
-    memcpy(both, text, (size_t)*n);
-    memcpy(both + *n, answer != NULL ? answer : "", extra);
-    *n += (int64_t)extra;
-    return both;
-}
-
-static st_status tokens_of_text(const struct trace_args *a, const st_model *model, int32_t **token,
-                                int64_t *n_tok, st_error *err)
-{
-    int64_t n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
-    char *own = a->file != NULL ? read_file(a->file, &n, err) : NULL, *chat = NULL, *all;
-    const char *text = a->file != NULL ? own : a->text;
-    st_status status = text != NULL ? ST_OK : ST_ERR_IO;
-    if (status == ST_OK && a->chat)
-        status = st_model_chat(model, text, n, &chat, &n, err);
-    if (status == ST_OK) {
-        all = with_answer(chat != NULL ? chat : text, &n, a->answer);
-        status = st_model_tokenize(model, all, n, true, token, n_tok, err);
-        free(all);
-    }
-    st_text_free(chat);
-    free(own);
-    return status;
-}
-
 /* ---- the report ------------------------------------------------------------------------------ */
-
-/* A token as the user would type it, in quotes. */
-static const char *shown(const st_model *m, int32_t id, char buf[128])
-{
-    char raw[49], clean[100];
-    int n = st_model_piece(m, id, raw, sizeof raw - 1);
-    raw[n < (int)sizeof raw - 1 ? n : (int)sizeof raw - 1] = '\0';
-    snprintf(buf, 128, "\"%s\"",
-             strcmp(raw, "\n") == 0 ? "\\n" : out_clean(clean, sizeof clean, raw));
-    return buf;
-}
 
 static void print_agreement(const st_model *m, const st_trace_report *r)
 {
-    char a[128], b[128];
+    char a[OUT_TOKEN], b[OUT_TOKEN];
     const char *other = r->against == ST_AGAINST_DENSE ? "dense" : "with 2k";
     if (r->against == ST_AGAINST_NONE) {
-        out_row("next token", "%s %.1f %% (compared with nothing)", shown(m, r->next.top_b, b),
+        out_row("next token", "%s %.1f %% (compared with nothing)", out_token(m, r->next.top_b, b),
                 100 * r->next.p_b);
         return;
     }
@@ -259,8 +174,8 @@ static void print_agreement(const st_model *m, const st_trace_report *r)
             r->next.top_a == r->next.top_b ? "kept"
             : r->agree                     ? "within the noise floor"
                                            : "CHANGED",
-            other, shown(m, r->next.top_a, a), 100 * r->next.p_a, shown(m, r->next.top_b, b),
-            100 * r->next.p_b);
+            other, out_token(m, r->next.top_a, a), 100 * r->next.p_a,
+            out_token(m, r->next.top_b, b), 100 * r->next.p_b);
     out_row("", "KL %.3g nats, margin %.2f nats (noise floor %s: KL %.1g, margin %.2g)", r->next.kl,
             r->next.margin_a, r->floor_measured ? "measured" : "assumed", r->floor_kl,
             r->floor_margin);
@@ -376,14 +291,13 @@ static st_status read_groups(const struct trace_args *a, const st_model *model,
                              const int32_t *token, int64_t n_tok, st_trace_options *o,
                              st_group **group, st_error *err)
 {
-    int64_t n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
-    char *own = a->file != NULL ? read_file(a->file, &n, err) : NULL;
-    st_status status = a->file != NULL && own == NULL ? err->status : ST_OK;
+    int64_t n;
+    char *text = prompt_args_text(&a->prompt, &n, err);
+    st_status status = text != NULL ? ST_OK : err->status;
     if (status == ST_OK)
-        status = group_args_read(a->groups, model, own != NULL ? own : a->text, n, token, n_tok,
-                                 group, &o->n_group, err);
+        status = group_args_read(a->groups, model, text, n, token, n_tok, group, &o->n_group, err);
     o->group = *group;
-    free(own);
+    free(text);
     return status;
 }
 
@@ -392,6 +306,7 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
     out_bar bar = {.quiet = a->quiet};
     st_model *model;
     int32_t *token = NULL;
+    st_edit *edit = NULL;
     st_group *group = NULL;
     int64_t n_tok = 0;
     st_trace_report report = {.part_left = false};
@@ -401,10 +316,9 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
     int code = EXIT_FAILED;
     mp->progress = p->run.progress = (st_progress){out_progress, &bar};
     out_catch_interrupt();
-    status = st_model_open(a->model, mp, &model, &err);
+    status = st_model_open(a->prompt.model, mp, &model, &err);
     if (status == ST_OK)
-        status = a->tokens != NULL ? st_model_read_tokens(model, a->tokens, &token, &n_tok, &err)
-                                   : tokens_of_text(a, model, &token, &n_tok, &err);
+        status = prompt_args_read(&a->prompt, model, &token, &n_tok, &err);
     if (status == ST_OK) {
         st_model_get_info(model, &info);
         code = check_record(a, &info, n_tok, &p->record);
@@ -415,12 +329,16 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
                     (long long)n_tok, info.n_ctx_train);
         if (a->groups != NULL)
             status = read_groups(a, model, token, n_tok, &p->record, &group, &err);
+        if (status == ST_OK)
+            status = edit_args_read(&a->edits, n_tok, &edit, &p->n_edit, &err);
+        p->edit = edit;
     }
     if (status == ST_OK)
         status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
     out_progress_end(&bar);
     code = status == ST_OK ? finish(a, model, &report) : failed(a, &report, &err);
 done:
+    free(edit);
     free(group);
     st_tokens_free(token);
     st_model_free(model);

@@ -17,10 +17,13 @@ static const struct {
     {"trace", cmd_trace, "run a model over a long prompt and record what it reads"},
     {"info", cmd_info, "what a trace or a model holds; what was read, by whom"},
     {"groups", cmd_groups, "receiver heads and anchors of traces recorded with --groups"},
+    {"view", cmd_view, "a trace in the browser: one .html, or served"},
     {"reason", cmd_reason, "what the sentences of a chain of thought do, and its phases"},
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},
+    {"prove", cmd_prove, "whether given reads are how the model comes to its next token"},
     {"bench", cmd_bench, "what this machine does with a model, beside stock libllama"},
+    {"ruler", cmd_ruler, "RULER's long-context tasks, dense beside pruned"},
     {"check", cmd_check, "prove that a trace is sound, or salvage an interrupted one"},
 };
 

@@ -133,6 +133,16 @@ const char *out_clean(char *buf, size_t size, const char *text)
     return buf;
 }
 
+const char *out_token(const st_model *m, int32_t id, char buf[OUT_TOKEN])
+{
+    char raw[49], clean[100];
+    int n = st_model_piece(m, id, raw, sizeof raw - 1);
+    raw[n < (int)sizeof raw - 1 ? n : (int)sizeof raw - 1] = '\0';
+    snprintf(buf, OUT_TOKEN, "\"%s\"",
+             strcmp(raw, "\n") == 0 ? "\\n" : out_clean(clean, sizeof clean, raw));
+    return buf;
+}
+
 void out_snippet(FILE *f, const char *text, int64_t n, int width)
 {
     bool space = true;

@@ -32,6 +32,10 @@ void out_json_real(FILE *f, double x);
  * UTF-8 become dots. Returns buf (size > 0). */
 const char *out_clean(char *buf, size_t size, const char *text);
 
+/* A token as the user would type it, in quotes. Returns buf. */
+#define OUT_TOKEN 128
+const char *out_token(const st_model *m, int32_t id, char buf[OUT_TOKEN]);
+
 /* At most `width` columns of text as one line: white space folded, control characters and broken
  * UTF-8 shown as a dot. */
 void out_snippet(FILE *f, const char *text, int64_t n, int width);

@@ -14,6 +14,11 @@ test_model_*)
     ST_GEMMA3=$("$source_dir/tools/fetch_model.sh" gemma3)
     export ST_SMOLLM2 ST_GEMMA3
     ;;
+test_browser_*) # skips, and says why, where no browser is to be had
+    ST_PYTHON=$("$source_dir/tools/browser_env.sh")
+    ST_CHROMIUM=$("$source_dir/tools/browser_env.sh" --browser)
+    export ST_CHROMIUM
+    ;;
 esac
 case $1 in
 *.py) exec "$ST_PYTHON" -m pytest -q -p no:cacheprovider -rs "$1" ;;

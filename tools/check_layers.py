@@ -18,6 +18,7 @@ MAY = {
     "select": {"base", "cpu", "kernels"},
     "attend": {"base", "cpu", "kernels"},
     "trace": {"base", "cpu", "kernels"},
+    "view": {"base", "trace"},
     "analyse": {"base", "cpu", "kernels", "trace"},
     "reason": {"base", "cpu", "kernels", "trace", "analyse"},
     "tasks": {"base", "cpu", "kernels", "trace", "analyse"},
@@ -26,9 +27,9 @@ MAY = {
     "cli": set(),
     "examples": set(),
 }
-HEADER_ROOM = {"attn": "base", "tensors": "trace", "groups": "analyse"}  # else the header's own name
+HEADER_ROOM = {"attn": "base", "edit": "base", "tensors": "trace", "groups": "analyse"}  # else the header's own name
 # Public headers may be used by every room that stands on theirs.
-ORDER = ["base", "cpu", "kernels", "select", "attend", "trace", "analyse", "reason", "tasks", "ggml", "engine"]
+ORDER = ["base", "cpu", "kernels", "select", "attend", "trace", "view", "analyse", "reason", "tasks", "ggml", "engine"]
 FOREIGN = re.compile(r"^(ggml|gguf|llama)[\w-]*\.h$")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 PLACES = re.compile(r"(^|[^\w.-])/(work|root|tmp)/[a-z]|https?://[^ )\"]*(pypi|npmjs|deb\.debian)")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # demo.sh BUILD_DIR — the main job on a real model: SmolLM2-135M-Instruct reads a prompt of some 4,000 tokens
-# with one number hidden in it, and is asked for the number. Writes demo.trace.
+# with one number hidden in it, and is asked for the number. Writes demo.trace and demo.html.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/fetch.sh
@@ -26,3 +26,6 @@ END
 "$cli" trace -m "$model" -f "$folder/prompt.txt" --chat --answer "$answer" -o demo.trace
 printf '\n$ sparsetrace info demo.trace --top 8\n'
 "$cli" info demo.trace --top 8
+printf '\n$ sparsetrace view demo.trace -o demo.html\n'
+"$cli" view demo.trace -o demo.html
+printf '\nLook at it: open %s/demo.html in a browser, and press "find the needle".\n' "$PWD"

@@ -16,7 +16,7 @@
 #ifndef SPARSETRACE_ATTN_H
 #define SPARSETRACE_ATTN_H
 
-#include "sparsetrace/base.h"
+#include "sparsetrace/edit.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -62,6 +62,11 @@ typedef struct st_attn {
     const uint16_t *bias;
     int64_t stride_bias_bytes;
     const float *slope; /* [n_head] */
+
+    /* Edits, for attention but not for choosing blocks: keys that some rows do not see, whatever
+     * else holds. Their layer is not looked at: leave out those of other layers. */
+    const st_edit *edit; /* [n_edit] or NULL */
+    int64_t n_edit;
 } st_attn;
 
 /* A group of tokens: positions [begin, end). A sentence, say. */

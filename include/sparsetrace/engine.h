@@ -101,6 +101,11 @@ ST_API st_status st_model_read_tokens(const st_model *model, const char *path, i
  * written. */
 ST_API int st_model_piece(const st_model *model, int32_t token, char *buf, int size);
 
+/* Tokens [*begin, *end) whose pieces hold the first place where the text [n_bytes] stands in the
+ * sequence. False: it stands nowhere (or out of memory, or n_bytes < 1). */
+ST_API bool st_model_locate(const st_model *model, const int32_t *token, int64_t n_tok,
+                            const char *text, int64_t n_bytes, int64_t *begin, int64_t *end);
+
 ST_API void st_tokens_free(int32_t *token);
 ST_API void st_text_free(char *text);
 
@@ -115,6 +120,7 @@ typedef struct st_run_params {
     const char *type_k; /* "f16": cache types f32, f16, bf16, q8_0, ...                          */
     const char *type_v; /* "f16"                                                                  */
     int n_last; /* 32: last positions whose predictions are kept                           */
+    int n_more; /* 0: room for tokens that st_run_greedy adds                              */
     bool stock_attention; /* false. true: ggml's own attention kernel, for comparison */
     st_progress progress;
 } st_run_params;
@@ -139,6 +145,22 @@ typedef struct st_pass {
  * prediction is NaN. */
 ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink *sink,
                              const char *what, st_pass *pass, st_error *err);
+
+/* Like st_run_pass, but the cache keeps what the run's last pass left of the first `from` tokens
+ * (rounded down to a multiple of 256): for a pass under other edits that name no earlier row. The
+ * channels by which exemplars are chosen remember the last pass, so that selections of method
+ * stream may differ a little from those of a pass of its own; exact attention does not.
+ * pass->stats and seconds are of the rest alone. A model whose cache cannot be cut, or a run
+ * without a whole pass behind it, starts from the beginning. Errors: as st_run_pass; ST_ERR_ARG:
+ * from is not within the tokens. */
+ST_API st_status st_run_again(st_run *run, const st_ggml_params *p, const st_sink *sink,
+                              int64_t from, const char *what, st_pass *pass, st_error *err);
+
+/* Greedy decoding: a pass over the run's tokens, then the most probable tokens one by one, ties to
+ * the lower id, into out [n_most]; ends before an end-of-turn token. *n_out: how many. n_most must
+ * not be more than the run's n_more. Errors: ST_ERR_ARG, those of st_run_pass. */
+ST_API st_status st_run_greedy(st_run *run, const st_ggml_params *p, const char *what, int n_most,
+                               int32_t *out, int *n_out, st_error *err);
 
 /* What a layer leaves in the residual stream, per span of tokens (sentences, say). */
 typedef struct st_hidden_params {
@@ -170,6 +192,59 @@ typedef struct st_agreement {
 ST_API void st_compare(const float *a, const float *b, int n_last, int n_vocab,
                        st_agreement *result);
 
+/* ---- an answer, teacher-forced ----------------------------------------------------------------
+ */
+
+/* A prompt and the answer it should get, run as one sequence: the prediction at each of the
+ * answer's positions is made with the right answer before it, so one pass gives them all. Where
+ * every prediction is right, greedy decoding gives the same answer; where one is wrong, it may go
+ * on differently. The dense pass is made once, the pruned ones are compared with it. */
+typedef struct st_answer st_answer;
+
+typedef struct st_answer_params {
+    st_run_params run;     /* n_last and n_more are ignored                                      */
+    int block_q, block_k;  /* 32, 16: those of the pruned passes                                 */
+    int cert_rows;         /* 8: certified rows a layer of the pruned passes                     */
+    uint64_t seed;         /* 0: moves them                                                      */
+    const int64_t *needle; /* [2 n_needle] token spans begin, end that hold what the answer needs;
+                              not copied; n_needle 0: not watched                                */
+    int64_t n_needle;
+    double retrieval; /* 0.1: a head retrieves if it puts more than this mass on the needle       */
+} st_answer_params;
+
+ST_API st_answer_params st_answer_params_default(void);
+
+typedef struct st_answer_pass {
+    int n_answer;       /* positions                                                           */
+    const int32_t *top; /* [n_answer] most probable tokens; the answer's, until its next pass  */
+    int n_same;         /* positions with the dense pass's most probable token                 */
+    double kl;          /* KL(dense || this), mean over the positions, nats                    */
+    int64_t k;          /* 0: dense                                                            */
+    int64_t kept_pairs, causal_pairs; /* of the pruned layers, all heads; pairs the model sees   */
+    double recall; /* exact mass of the kept blocks, mean over certified rows; -1: none   */
+    /* Of every pruned layer, head and query block with answer rows (those that predict a token of
+     * the answer): where the dense pass's exact mass on the needle's key blocks, mean over the
+     * block's answer rows, is above `retrieval`, it counts in n_retrieval, and in n_needle_kept if
+     * the heaviest of those key blocks was kept. */
+    int64_t n_retrieval, n_needle_kept;
+    double seconds;
+} st_answer_pass;
+
+/* Runs token [n_tok], whose last n_answer are the answer, densely. *answer is the caller's
+ * (st_answer_free); *dense (may be NULL) is valid until the first st_answer_run. Errors: ST_ERR_ARG
+ * (1 <= n_answer < n_tok, n_answer <= 4096, a span outside the tokens), those of st_run_create and
+ * st_run_pass. */
+ST_API st_status st_answer_create(st_model *model, const int32_t *token, int64_t n_tok,
+                                  int64_t n_answer, const st_answer_params *p, st_answer **answer,
+                                  st_answer_pass *dense, st_error *err);
+
+/* One pruned pass with the budget select->k (and select->mass). Method window keeps, beside its
+ * own, as many blocks before the diagonal as fill k. ST_ERR_ARG: block sizes differ from the
+ * answer's; else as st_run_pass. */
+ST_API st_status st_answer_run(st_answer *answer, const st_select_params *select,
+                               st_answer_pass *pass, st_error *err);
+ST_API void st_answer_free(st_answer *answer);
+
 /* ---- tracing: the main job ------------------------------------------------------------------- */
 
 typedef enum st_budget {
@@ -199,6 +274,8 @@ typedef struct st_trace_params {
     uint64_t seed;           /* 0 */
     st_trace_options record; /* what goes into the file */
     st_run_params run;
+    const st_edit *edit; /* [n_edit] or NULL: the model runs under these edits, the reference too */
+    int64_t n_edit;
     bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
                            exact paths differ by. Else the floor is assumed from the weights. */
     /* NULL; else a file that the job can go on from if it is interrupted, whatever pass was
@@ -252,6 +329,59 @@ typedef struct st_trace_report {
 ST_API st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
                                 const st_trace_params *p, const char *path, st_trace_report *report,
                                 st_error *err);
+
+/* ---- proving that reads matter ----------------------------------------------------------------
+ */
+
+/* Edges: who reads what, as edits (their kind is not looked at): layer, head, rows, keys. Are they
+ * how the model comes to its next token? Five kinds of run tell (docs/method/proof.md):
+ *
+ *   plain         as the model is
+ *   deny          without the edges
+ *   keep          every row of every head sees only the first key block (sink), its own query block
+ *                 and the window before it, and the edges
+ *   random deny   without as many others: same layer, rows and number of keys, head and place drawn
+ *   random keep   as keep, with the drawn ones in the edges' place
+ */
+typedef struct st_proof_params {
+    st_select_params select; /* default k is 64; of plain and deny runs that are not exact */
+    int exact_max_tok;       /* 16384: up to this length plain and deny runs are exact */
+    int n_random;            /* 20: drawn sets, 1..10000 */
+    uint64_t seed;           /* 0 */
+    int32_t target;          /* -1: the plain run's next token; else a token of the model */
+    st_run_params run;
+} st_proof_params;
+
+ST_API st_proof_params st_proof_params_default(void);
+
+typedef struct st_effect {
+    double log_p; /* of the target, nats */
+    int32_t top;  /* the most probable next token */
+} st_effect;
+
+typedef struct st_proof {
+    int32_t target;
+    bool exact; /* plain and deny runs were exact */
+    st_effect plain, deny, keep;
+    st_effect *random_deny, *random_keep; /* [n_random] */
+    int n_random;
+    /* log p(target) lost against plain, nats: by the edges, and by drawn sets with the 95 %
+     * interval of their mean and the largest */
+    double deny_loss, random_loss, random_loss_ci[2], random_loss_max;
+    double keep_loss, random_keep_loss, random_keep_loss_ci[2], random_keep_loss_min;
+    bool necessary; /* deny_loss is above ln 2 and above every drawn set's */
+    bool
+        sufficient; /* keep still predicts the target, and loses less than every drawn set's keep */
+    double seconds;
+    int64_t n_tok_run,
+        n_tok_reused; /* of all runs: computed, and taken from the plain run's cache */
+} st_proof;
+
+/* Errors: ST_ERR_ARG (no edges, or as st_edits_check; a parameter out of range), those of
+ * st_run_create and st_run_pass. On success the arrays are the caller's (st_proof_free). */
+ST_API st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
+                          int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err);
+ST_API void st_proof_free(st_proof *proof);
 
 /* The report as one JSON object, as `sparsetrace trace --json` prints it. The text is the caller's
  * (st_text_free). */

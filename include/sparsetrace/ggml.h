@@ -50,6 +50,11 @@ typedef struct st_ggml_params {
     bool lean;     /* false. true: summaries without a copy of the keys (st_keys_set_lean)     */
     bool precise;  /* false. true: attend with F32 products instead of 16-bit fixed point     */
     uint64_t seed; /* 0: moves the certified rows                                          */
+    /* Edits of what layers' rows may read (edit.h), for sparse and exact attention alike, positions
+     * being cells of the cache; the certificate compares with exact attention under the same
+     * edits. Not copied: they stay where they are until configured anew. NULL: none */
+    const st_edit *edit; /* [n_edit] */
+    int64_t n_edit;
     const st_group *group; /* [n_group] as st_groups_check wants it: the sink also gets attention
                               from group to group. Not copied: there until configured anew   */
     int64_t n_group;       /* 0: none                                                        */

@@ -70,6 +70,32 @@ ST_API st_status st_receiver_scores(const st_trace *trace, const st_receiver *re
  * earlier one. Gives their number. */
 ST_API int64_t st_anchors(const double *score, int64_t n, int64_t k, int64_t *anchor);
 
+/* ---- dependencies ---------------------------------------------------------------------------- */
+
+/* Group `to` leans on the earlier group `from`. */
+typedef struct st_dependency {
+    int64_t to, from;
+    double score; /* 0..1: logistic model of "a labeller would draw this edge" */
+} st_dependency;
+
+/* What the score is made of, for to = i, from = j, over all recorded layers and heads of the trace:
+ *   x0 = ln(i - j)                               x1 = ln(mean A[i][j] + 1e-6)
+ *   x2 = x1 - ln(v[j] + 1e-6)                    x3 = ln(mean sqrt(A[i][j]) + 1e-3)
+ *   x4 = ln(mean over layers of max over heads A[i][j] + 1e-6)
+ * v: vertical scores of the mean, 0 where there is none. score = 1 / (1 + exp(-(w . x + w[5]))). */
+#define ST_DEPENDENCY_WEIGHTS 6
+
+/* The weights of bench/anchors.py on the traces and the model named in docs/method/receivers.md. */
+ST_API const double *st_dependency_weights(void);
+
+/* For each group the at most k groups, `near` or more before it, that it leans on most: by rising
+ * `to`, then falling score, ties to the earlier one. weight [ST_DEPENDENCY_WEIGHTS], NULL: those
+ * above. *edge [*n] is the caller's (st_dependencies_free). Time O(heads n_group^2). Errors:
+ * ST_ERR_ARG (no groups, near < 1, k < 1), ST_ERR_MEM. */
+ST_API st_status st_dependencies_find(const st_trace *trace, const double *weight, int64_t near,
+                                      int64_t k, st_dependency **edge, int64_t *n, st_error *err);
+ST_API void st_dependencies_free(st_dependency *edge);
+
 #ifdef __cplusplus
 }
 #endif

@@ -163,6 +163,12 @@ ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys 
 /* Every visible key block: attention over it is exact attention. */
 ST_API st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st_error *err);
 
+/* Adds the blocks that a's keep edits name to the query blocks whose rows they name (all heads, or
+ * the one named): without them attention could not read what is to be kept. Other rows of such a
+ * query block then see these blocks too. sel->mass is dropped. Does nothing without keep edits.
+ * ST_ERR_MEM: sel is as it was. */
+ST_API st_status st_selection_keep(st_selection *sel, const st_attn *a, st_error *err);
+
 ST_API void st_selection_free(st_selection *sel);
 
 /* Kept token pairs, visible pairs only, summed over heads; and the visible pairs themselves. */

@@ -48,6 +48,7 @@ void sti_tile_work_free(sti_tile_work *w)
 {
     if (w == NULL)
         return;
+    sti_hide_free(&w->hide);
     sti_free(w->qt);
     sti_free(w->out);
     sti_free(w->s);
@@ -202,6 +203,7 @@ static void segment_scores(sti_tile_work *w, const sti_tile *tile, float *s, con
         add_bias(w, tile, s, seg->key, n);
     else
         hide_keys(w, s, seg->key, n);
+    sti_hide_scores(&w->hide, s, w->R, seg->key, n);
 }
 
 /* Raises the running maximum to cover s [n, R] and brings sum and output onto it. */
@@ -344,6 +346,7 @@ static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const 
         add_bias(w, tile, s + before * w->R, x->lo, n);
     else
         hide_keys(w, s + before * w->R, x->lo, n);
+    sti_hide_scores(&w->hide, s + before * w->R, w->R, x->lo, n);
 }
 
 static void part_values(sti_tile_work *w, const int16_t *p, const float *f, const part *x)
@@ -426,7 +429,8 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
                   bool values, bool shares)
 {
     int32_t chunk = 0;
-    if (shares && !reserve_shares(w, n_seg))
+    if ((shares && !reserve_shares(w, n_seg)) ||
+        !sti_hide_begin(&w->hide, w->a, tile->head, tile->row, tile->n))
         return false;
     load_rows(w, tile);
     sti_pieces_start(&w->pieces);

@@ -6,6 +6,7 @@
 #ifndef STI_TILE_H
 #define STI_TILE_H
 
+#include "attend/hide.h"
 #include "attend/pack.h"
 #include "attend/pieces.h"
 #include "sparsetrace/attend.h"
@@ -29,7 +30,8 @@ typedef struct sti_tile_work {
     int R, n;             /* lanes, and how many of them hold rows */
     int64_t lo[STI_TILE_ROWS], hi[STI_TILE_ROWS];
     int64_t all_lo, all_hi; /* keys that every row sees */
-    float *qt;              /* [d_k, R] scaled queries; with a pack as int16 [dp / 2, R, 2] */
+    sti_hide hide;
+    float *qt; /* [d_k, R] scaled queries; with a pack as int16 [dp / 2, R, 2] */
     float q_scale[STI_TILE_ROWS];
     float *out;                 /* [d_v, R] unnormalised output */
     float *s;                   /* [STI_CHUNK_KEYS, R]; with a pack room for STI_CHUNK_PARTS */

@@ -27,6 +27,7 @@ st_status sti_prepare_weights(const char *path, const st_model_params *p, st_mod
 
 /* run.c */
 int64_t sti_run_n_tok(const st_run *run);
+int sti_run_n_more(const st_run *run);
 struct llama_context *sti_run_context(const st_run *run);
 float *sti_run_logits(const st_run *run);    /* [n_last, n_vocab] */
 int sti_run_ubatch(int64_t n_tok, int wish); /* tokens of a micro-batch */

@@ -95,6 +95,11 @@ char *sti_identity(const st_model *m, const int32_t *token, int64_t n_tok, const
     add(&t, "pruned", "%.17g", p->pruned);
     add(&t, "max-kl", "%.17g", p->max_kl);
     add_select(&t, &p->select);
+    for (int64_t i = 0; i < p->n_edit; i++) {
+        char edit[ST_EDIT_TEXT];
+        st_edit_print(&p->edit[i], edit);
+        add(&t, "edit", "%s", edit);
+    }
     add(&t, "against", "%s", st_against_name(against));
     add(&t, "floor", "%s", p->measure_floor ? "measured" : "assumed");
     add(&t, "cert-rows", "%d", p->cert_rows);

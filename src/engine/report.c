@@ -184,6 +184,17 @@ static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t k)
     yyjson_mut_obj_add_real(d, o, "rerank", (double)p->select.rerank);
 }
 
+/* As they can be read again by st_edits_read. */
+static void add_edits(Doc *d, Val *root, const st_trace_params *p)
+{
+    Val *list = yyjson_mut_obj_add_arr(d, root, "edits");
+    for (int64_t i = 0; i < p->n_edit; i++) {
+        char edit[ST_EDIT_TEXT];
+        st_edit_print(&p->edit[i], edit);
+        yyjson_mut_arr_add_strcpy(d, list, edit);
+    }
+}
+
 char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,
                       const st_trace_params *p, int64_t k)
 {
@@ -203,6 +214,8 @@ char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,
     yyjson_mut_obj_add_strcpy(d, root, "prompt_sha256", hex); /* of the token ids, int32 */
     yyjson_mut_obj_add_int(d, root, "n_tok", n_tok);
     add_select(d, root, p, k);
+    if (p->n_edit > 0)
+        add_edits(d, root, p);
     yyjson_mut_obj_add_int(d, root, "cert_rows", p->cert_rows);
     yyjson_mut_obj_add_uint(d, root, "seed", p->seed);
     yyjson_mut_obj_add_strcpy(d, root, "type_k", p->run.type_k);

@@ -18,14 +18,18 @@
 /* Above this length a copy of all keys in int8 is too much beside the cache. */
 #define LEAN_TOK 262144
 
+/* Cuts of a sequence at multiples of this do not change what is selected. */
+#define CUT_TOK 256
+
 struct st_run {
     st_model *model;
     struct llama_context *ctx;
     struct ggml_threadpool *threads;
     int32_t *token;
     int64_t n_tok;
-    int n_ubatch, n_last;
+    int n_ubatch, n_last, n_more;
     bool stock;         /* ggml's own attention, whatever a pass asks for */
+    bool whole;         /* the last pass ended well: the cache holds all tokens */
     bool whole_batches; /* a wish to stop waits for the end of the micro-batch */
     float *logits;
     st_progress progress;
@@ -43,6 +47,11 @@ st_run_params st_run_params_default(void)
 int64_t sti_run_n_tok(const st_run *run)
 {
     return run->n_tok;
+}
+
+int sti_run_n_more(const st_run *run)
+{
+    return run->n_more;
 }
 
 struct llama_context *sti_run_context(const st_run *run)
@@ -107,7 +116,7 @@ static st_status make_context(st_run *r, const st_run_params *p, bool saved, st_
     r->stock = p->stock_attention;
     STI_TRY(st_ggml_configure(&gp, NULL, err));
     r->n_ubatch = sti_run_ubatch(r->n_tok, p->n_ubatch);
-    cp.n_ctx = (uint32_t)sti_round_up(r->n_tok, 256);
+    cp.n_ctx = (uint32_t)sti_round_up(r->n_tok + r->n_more, 256);
     cp.n_batch = cp.n_ubatch = (uint32_t)r->n_ubatch;
     cp.n_seq_max = saved ? STI_CELLS_N_SEQ : 1;
     cp.kv_unified = true; /* all sequences in one row of cells */
@@ -142,10 +151,13 @@ st_status sti_run_create(st_model *model, const int32_t *token, int64_t n_tok,
     st_run *r;
     st_status status;
     *run = NULL;
-    if (n_tok < 1 || n_tok > INT32_MAX / 2 || p->n_last < 1 || p->n_last > 4096 || p->n_ubatch < 0)
+    if (n_tok < 1 || n_tok > INT32_MAX / 2 || p->n_last < 1 || p->n_last > 4096 || p->n_more < 0 ||
+        p->n_more > 1 << 20 || p->n_ubatch < 0)
         return sti_fail(err, ST_ERR_ARG, -1,
-                        "n_tok is %lld, n_last %d, n_ubatch %d; must be 1..%d, 1..4096, >= 0",
-                        (long long)n_tok, p->n_last, p->n_ubatch, INT32_MAX / 2);
+                        "n_tok is %lld, n_last %d, n_more %d, n_ubatch %d; must be 1..%d, 1..4096, "
+                        "0..%d, >= 0",
+                        (long long)n_tok, p->n_last, p->n_more, p->n_ubatch, INT32_MAX / 2,
+                        1 << 20);
     STI_TRY(sti_check_tokens(model, token, n_tok, err));
     r = sti_calloc(sizeof *r);
     if (r == NULL)
@@ -153,6 +165,7 @@ st_status sti_run_create(st_model *model, const int32_t *token, int64_t n_tok,
     r->model = model;
     r->n_tok = n_tok;
     r->n_last = (int)sti_min(p->n_last, n_tok);
+    r->n_more = p->n_more;
     r->progress = p->progress;
     r->what = "preparing";
     r->token = sti_alloc((size_t)n_tok * sizeof *r->token);
@@ -273,7 +286,8 @@ static void account(const st_run *r, int64_t start, double before, st_pass *pass
     add_stats(&pass->stats);
 }
 
-st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink, st_error *err)
+static st_status configure(const st_run *r, const st_ggml_params *p, const st_sink *sink,
+                           st_error *err)
 {
     st_ggml_params gp = *p;
     st_ggml_stats forgotten;
@@ -282,8 +296,13 @@ st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink,
     gp.n_tok = r->n_tok;
     st_ggml_take_error(NULL);
     st_ggml_take_stats(&forgotten);
-    llama_memory_clear(llama_get_memory(r->ctx), false);
     return st_ggml_configure(&gp, sink, err);
+}
+
+st_status sti_run_begin(st_run *r, const st_ggml_params *p, const st_sink *sink, st_error *err)
+{
+    llama_memory_clear(llama_get_memory(r->ctx), false);
+    return configure(r, p, sink, err);
 }
 
 /* Micro-batches from r->done on, and what is to be done between them. */
@@ -319,13 +338,14 @@ st_status sti_run_pass(st_run *r, const char *what, int64_t done, const sti_betw
     double before = pass->seconds;
     st_error mine = {.status = ST_OK};
     st_status status;
-    r->stop = false;
+    r->stop = r->whole = false;
     r->whole_batches = between != NULL;
     r->what = what;
     r->done = done;
     status = run_batches(r, &batch, between, start, before, pass, &mine);
     if (status != ST_OK && err != NULL)
         *err = mine;
+    r->whole = status == ST_OK;
     llama_batch_free(batch);
     account(r, start, before, pass);
     return status;
@@ -337,4 +357,21 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     *pass = (st_pass){.seconds = 0.0};
     STI_TRY(sti_run_begin(r, p, sink, err));
     return sti_run_pass(r, what, 0, NULL, pass, err);
+}
+
+st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, int64_t from,
+                       const char *what, st_pass *pass, st_error *err)
+{
+    if (from < 0 || from >= r->n_tok)
+        return sti_fail(err, ST_ERR_ARG, -1, "from is %lld, must be within the %lld tokens",
+                        (long long)from, (long long)r->n_tok);
+    *pass = (st_pass){.seconds = 0.0};
+    from = from / CUT_TOK * CUT_TOK;
+    if (!r->whole || from == 0 ||
+        !llama_memory_seq_rm(llama_get_memory(r->ctx), 0, (llama_pos)from, -1)) {
+        from = 0;
+        llama_memory_clear(llama_get_memory(r->ctx), false);
+    }
+    STI_TRY(configure(r, p, sink, err));
+    return sti_run_pass(r, what, from, NULL, pass, err);
 }

@@ -259,6 +259,8 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
     t->ggml.cert_rows = t->p->cert_rows;
     t->ggml.seed = t->p->seed;
     t->ggml.lse = t->p->record.lse;
+    t->ggml.edit = t->p->edit;
+    t->ggml.n_edit = t->p->n_edit;
     t->ggml.group = t->p->record.group;
     t->ggml.n_group = t->p->record.n_group;
     assume_floor(t);
@@ -273,6 +275,10 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
     if (t->p->measure_floor && r->against != ST_AGAINST_DENSE)
         return sti_fail(err, ST_ERR_ARG, -1,
                         "measuring the floor needs a dense run to compare with");
+    if (t->p->measure_floor && t->p->n_edit > 0)
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "ggml's own attention, which measuring the floor "
+                        "compares with, cannot run under edits");
     if (t->p->budget == ST_BUDGET_PRUNED) /* out of reach? then before any run */
         STI_TRY(st_select_k_for_pruned(&t->p->select, 0, n_tok, t->ggml.exact_below, t->p->pruned,
                                        &t->ggml.select.k, err));
@@ -324,6 +330,9 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
     begin_report(&t, n_tok);
     if (status == ST_OK)
         status = sti_check_tokens(model, token, n_tok, err);
+    if (status == ST_OK)
+        status =
+            st_edits_check(p->edit, p->n_edit, model->info.n_layer, model->info.n_head, n_tok, err);
     if (status == ST_OK)
         status = open_files(&t, token, n_tok, path, &writer, err);
     opened = status == ST_OK;

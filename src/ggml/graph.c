@@ -190,6 +190,22 @@ static st_status run_rows(sti_graph *g, sti_layer *l, const st_attn *whole,
     return ST_OK;
 }
 
+/* Gives a its own list of the edits that name the layer; sti_free. */
+static st_status layer_edits(st_attn *a, const sti_settings *s, int layer, st_error *err)
+{
+    st_edit *edit;
+    if (s->p.n_edit == 0 || layer < 0)
+        return ST_OK;
+    edit = sti_alloc((size_t)s->p.n_edit * sizeof *edit);
+    if (edit == NULL)
+        return sti_fail_mem(err, (size_t)s->p.n_edit * sizeof *edit);
+    for (int64_t i = 0; i < s->p.n_edit; i++)
+        if (s->p.edit[i].layer < 0 || s->p.edit[i].layer == layer)
+            edit[a->n_edit++] = s->p.edit[i];
+    a->edit = edit;
+    return ST_OK;
+}
+
 static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream, int layer,
                             const sti_settings *s, st_error *err)
 {
@@ -215,12 +231,15 @@ static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream
             a.slope = alibi ? slope : NULL;
         }
         status = check_restored(l, m, err);
+        if (status == ST_OK)
+            status = layer_edits(&a, s, layer, err);
         if (m->intervals && moves_first_key(m, l))
             l->windowed = true;
         if (status == ST_OK)
             status = run_rows(g, l, &a, &out, m, stream, s, err);
         l->restored = false;
     }
+    sti_free((void *)a.edit);
     sti_free(slope);
     return status;
 }

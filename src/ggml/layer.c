@@ -279,6 +279,8 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
     lap(&since, &stats.keys_ns);
     if (status == ST_OK)
         status = st_select(a, &s->p.select, l->keys, pool, &sel, err);
+    if (status == ST_OK)
+        status = st_selection_keep(sel, a, err);
     lap(&since, &stats.select_ns);
     if (status == ST_OK) {
         int64_t kept, visible;

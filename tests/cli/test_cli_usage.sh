@@ -7,7 +7,7 @@ set -euo pipefail
 . "$ST_SOURCE_DIR/tests/cli/lib.sh"
 
 version=$(cat "$ST_SOURCE_DIR/VERSION")
-verbs=(trace groups mask info export bench check)
+verbs=(trace groups mask info export view prove bench ruler check)
 
 test_help() {
     local verb how
@@ -165,6 +165,38 @@ test_trace() {
     misused "--ubatch" trace -m model -p text --ubatch 0
 }
 
+test_ruler() {
+    local value
+    misused "-m MODEL" ruler
+    misused '"word"' ruler -m model word
+    for value in niah vt,,cwe '' vt,fwe,vt; do
+        misused "--tasks" ruler -m model --tasks "$value"
+    done
+    misused "--haystack" ruler -m model --tasks niah_single_2
+    for value in x 63 -1 '' 1024,x 99999999999; do
+        misused "--lengths" ruler -m model --lengths "$value"
+    done
+    for value in 0 x; do
+        misused "--samples" ruler -m model --samples "$value"
+    done
+    for value in 1 -0.1 x 0.9,most nan; do
+        misused "--pruned" ruler -m model --pruned "$value"
+    done
+    for value in 3 x 8,x 1.5; do
+        misused "--k" ruler -m model --k "$value"
+    done
+    misused "--pruned" ruler -m model --k 8 --pruned 0.9
+    misused '"magic"' ruler -m model --select stream,magic
+    misused "no method or no budget" ruler -m model --select ''
+    misused '--chat: "maybe"' ruler -m model --chat maybe
+    misused "--resume" ruler -m model --resume
+    misused '--weights: "f16"' ruler -m model --weights f16
+    refused "no/such" ruler -m model --haystack no/such
+    refused "no/such" ruler -m model --words no/such
+    refused "no/such" ruler -m model --data no/such
+    refused "no/such" ruler -m no/such --quiet
+}
+
 # Spans and lists are held against the trace, so there has to be one.
 test_parts() {
     local verb value
@@ -203,7 +235,7 @@ test_info_without_a_file() {
 test_lost_output() {
     local verb
     [ -c /dev/full ] || return 0
-    for verb in trace mask info export check; do
+    for verb in trace mask info export ruler check; do
         code=0
         "$ST_CLI" "$verb" --help >/dev/full 2>"$err" || code=$?
         check "$verb --help into a full disk: exit 1" is "$code" 1
@@ -219,6 +251,7 @@ test_values_that_are_missing
 test_budgets
 test_mask
 test_trace
+test_ruler
 test_parts
 test_info_without_a_file
 test_lost_output

@@ -136,6 +136,40 @@ static void test_features(void)
     check_shape(s, "no mask", 1e-5);
 }
 
+/* Edits of the layer's rows beside ggml's kernel under a mask with the same holes; edits of another
+ * layer change nothing. */
+static void test_edits(void)
+{
+    static const st_edit edit[] = {{ST_EDIT_DENY, 3, -1, 240, 300, 17, 90},
+                                   {ST_EDIT_KEEP, -1, -1, 280, 290, 100, 250},
+                                   {ST_EDIT_DENY, 4, -1, 0, 300, 0, 300}};
+    op o = op_new(base);
+    float *want, *got;
+    for (int way = 0; way < 4; way++) {
+        st_ggml_params p = st_ggml_params_default();
+        p.select.k = 1 << 20;
+        p.exact = way % 2 == 1;
+        p.n_tok = 300;
+        p.edit = edit;
+        p.n_edit = way < 2 ? 3 : 0;
+        op_causal_mask(&o);
+        for (int64_t row = 0; way < 2 && row < 70; row++) /* position 230 + row */
+            for (int64_t key = 0; key < 300; key++)
+                if ((row >= 10 && key >= 17 && key < 90) ||
+                    (row >= 50 && row < 60 && (key < 100 || key >= 250)))
+                    *op_mask_at(&o, row, key) = 0xfc00;
+        want = op_compute(&o, cpu);
+        op_causal_mask(&o);
+        CHECK_STATUS(st_ggml_configure(&p, NULL, NULL), ST_OK);
+        got = op_compute(&o, ours);
+        CHECK(want != NULL && got != NULL && distance(got, want, ggml_nelements(o.node)) < 2e-3);
+        free(want);
+        free(got);
+    }
+    configure(8, false, NULL);
+    op_free(&o);
+}
+
 /* Masks that are not plainly causal. */
 static void test_masks(void)
 {
@@ -443,6 +477,7 @@ int main(void)
     test_types();
     test_features();
     test_masks();
+    test_edits();
     test_declined();
     test_cache_edits();
     test_growing();

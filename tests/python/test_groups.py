@@ -123,7 +123,7 @@ def run(*args, code=0):
 def test_receivers(tmp_path, rows, correct):
     files = [tmp_path / f"{i}.trace" for i in range(3)]
     truths = [make_trace(f, n, seed, rows) for seed, (f, n) in enumerate(zip(files, (30, 41, 12)))]
-    got = json.loads(run(*files, "--json", "--heads", 4, *([] if correct else ["--raw"])).stdout)
+    got = json.loads(run(*files, "--json", "--heads", 4, *(["--correct"] if correct else [])).stdout)
     heads, scores = expected(truths, 4, correct)
     assert [(h["layer"], h["head"]) for h in got["heads"]] == [h[1:] for h in heads]
     np.testing.assert_allclose([h["kurtosis"] for h in got["heads"]], [h[0] for h in heads], rtol=1e-6)
@@ -132,6 +132,32 @@ def test_receivers(tmp_path, rows, correct):
         assert np.isnan(mine[-NEAR:]).all() and not np.isnan(mine[:-NEAR]).any()
         np.testing.assert_allclose(mine, want, rtol=1e-6)
         assert trace["anchors"] == list(np.argsort(-np.nan_to_num(want, nan=-1), kind="stable")[:5])
+
+
+def logistic_scores(truth, weights):
+    """include/sparsetrace/groups.h, dependencies, word by word."""
+    a = np.concatenate([truth["A"][layer] for layer in LAYERS])
+    mean, n = a.mean(0), a.shape[1]
+    column = np.array([mean[j + NEAR:, j].mean() if j + NEAR < n else 0 for j in range(n)])
+    top = np.mean([truth["A"][layer].max(0) for layer in LAYERS], axis=0)
+    i, j = np.indices((n, n))
+    x1 = np.log(mean + 1e-6)
+    x = [np.log(np.maximum(i - j, 1)), x1, x1 - np.log(column + 1e-6), np.log(np.sqrt(a).mean(0) + 1e-3),
+         np.log(top + 1e-6), np.ones((n, n))]
+    return 1 / (1 + np.exp(-sum(w * f for w, f in zip(weights, x))))
+
+
+def test_edges(tmp_path):
+    truth = make_trace(tmp_path / "t", 30, 5)
+    got = json.loads(run(tmp_path / "t", "--json", "--edges", 3).stdout)
+    want = logistic_scores(truth, got["weights"])
+    edges = got["traces"][0]["edges"]
+    assert len(edges) == sum(min(3, i - NEAR + 1) for i in range(NEAR, 30))
+    for i in range(NEAR, 30):
+        mine = [e for e in edges if e[0] == i]
+        best = np.sort(want[i, :i - NEAR + 1])[::-1][:3]
+        np.testing.assert_allclose([e[2] for e in mine], best, rtol=1e-4)
+        np.testing.assert_allclose([want[i, e[1]] for e in mine], best, rtol=1e-4)
 
 
 def test_near(tmp_path):

@@ -348,6 +348,6 @@ def test_bench():
 
 
 def test_bench_leaves_out_what_takes_too_long():
-    done = run("bench", "-m", SMOLLM2, "--most", "65536", "--seconds", "1", "--json")
-    lengths = json.loads(done.stdout)["lengths"]
-    assert 1 <= len(lengths) < 4 and lengths[-1]["stock"] is None
+    done = run("bench", "-m", SMOLLM2, "--most", "65536", "--seconds", "0.001", "--json")
+    (row,) = json.loads(done.stdout)["lengths"]  # only the first pass of the shortest length is always made
+    assert row["n_tok"] == 1024 and row["pruned_run"]["seconds"] > 0.001 and row["exact"] is row["stock"] is None

@@ -203,6 +203,118 @@ static void test_identities(st_pool *pool)
     }
 }
 
+/* edit.h's definition: whether row i of head h may read key j. */
+static bool may_read(const st_attn *a, int h, int64_t i, int64_t j)
+{
+    bool kept = false, named = false;
+    for (int64_t e = 0; e < a->n_edit; e++) {
+        const st_edit *x = &a->edit[e];
+        int64_t at = a->first_query + i;
+        bool key = j >= x->key_begin && j < x->key_end;
+        if ((x->head >= 0 && x->head != h) || at < x->q_begin || at >= x->q_end)
+            continue;
+        if (x->kind == ST_EDIT_DENY && key)
+            return false;
+        kept = kept || x->kind == ST_EDIT_KEEP;
+        named = named || (x->kind == ST_EDIT_KEEP && key);
+    }
+    return named || !kept;
+}
+
+static int64_t random_edits(const st_attn *a, st_edit *edit, int64_t n)
+{
+    for (int64_t e = 0; e < n; e++) {
+        int64_t q = a->first_query + problem_below((int)a->n_q), k = problem_below((int)a->n_k);
+        edit[e] = (st_edit){.kind = problem_below(2) ? ST_EDIT_KEEP : ST_EDIT_DENY,
+                            .layer = 99, /* not looked at */
+                            .head = problem_below(a->n_head + 1) - 1,
+                            .q_begin = q,
+                            .q_end = q + 1 + problem_below(40),
+                            .key_begin = k,
+                            .key_end = k + 1 + problem_below(60)};
+    }
+    return n;
+}
+
+/* Keys of selected blocks that the edits leave, as plain wants them; and that blocks which are to
+ * be kept were added. */
+static void edited_mask(const st_attn *a, const st_selection *sel, bool *keep)
+{
+    for (int h = 0; h < a->n_head; h++)
+        for (int64_t i = 0; i < a->n_q; i++) {
+            int64_t at = a->first_query + i, row = h * sel->nbq + at / sel->bq - sel->first_blk;
+            int64_t lo = a->lo != NULL ? a->lo[i] : 0, hi = a->hi != NULL ? a->hi[i] : at + 1;
+            bool *x = keep + (h * a->n_q + i) * a->n_k;
+            for (int64_t e = sel->indptr[row]; e < sel->indptr[row + 1]; e++)
+                for (int64_t j = (int64_t)sel->indices[e] * sel->bk;
+                     j < sti_min((sel->indices[e] + 1LL) * sel->bk, a->n_k); j++)
+                    x[j] = may_read(a, h, i, j);
+            for (int64_t e = 0; e < a->n_edit; e++)
+                for (int64_t j = sti_max(a->edit[e].key_begin, lo);
+                     a->edit[e].kind == ST_EDIT_KEEP && at >= a->edit[e].q_begin &&
+                     at < a->edit[e].q_end && (a->edit[e].head < 0 || a->edit[e].head == h) &&
+                     j < sti_min(a->edit[e].key_end, hi);
+                     j++)
+                    CHECK(x[j] == may_read(a, h, i, j));
+        }
+}
+
+/* Under edits: exact attention, attention over a selection, and the certificate between them. */
+static void test_edits(st_pool *pool)
+{
+    for (int t = 0; t < 36; t++) {
+        int32_t *lo, *hi;
+        float *sinks;
+        problem p = featured(t % 6, &lo, &hi, &sinks);
+        st_edit edit[8];
+        st_select_params sp = st_select_params_default();
+        st_selection *sel;
+        bool *keep = calloc((size_t)(p.a.n_head * p.a.n_q * p.a.n_k), 1);
+        struct result r;
+        int64_t row = problem_below((int)p.a.n_q);
+        float recall[16];
+        double *exact;
+        p.a.edit = edit;
+        p.a.n_edit = random_edits(&p.a, edit, 1 + problem_below(8));
+        for (int h = 0; h < p.a.n_head; h++)
+            for (int64_t i = 0; i < p.a.n_q; i++)
+                for (int64_t j = 0; j < p.a.n_k; j++)
+                    keep[(h * p.a.n_q + i) * p.a.n_k + j] = may_read(&p.a, h, i, j);
+        sp.bq = 1 + problem_below(40);
+        sp.bk = 1 + problem_below(20);
+        sp.k = st_select_min_k(&sp) + problem_below(4);
+        CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &sel, NULL), ST_OK);
+        CHECK_STATUS(st_selection_keep(sel, &p.a, NULL), ST_OK);
+        r = result_new(&p.a, sel->indptr[sel->n_head * sel->nbq] + 1);
+        r.o.mass = NULL;
+        CHECK_STATUS(st_attend_exact(&p.a, pool, &r.o, NULL), ST_OK);
+        plain(&p, keep, r.want_out, r.want_lse);
+        CHECK(agrees(&p.a, &r));
+        exact = malloc((size_t)(p.a.n_head * p.a.n_q) * sizeof *exact);
+        memcpy(exact, r.want_lse, (size_t)(p.a.n_head * p.a.n_q) * sizeof *exact);
+        memset(keep, 0, (size_t)(p.a.n_head * p.a.n_q * p.a.n_k));
+        edited_mask(&p.a, sel, keep);
+        r.o.mass = r.mass;
+        CHECK_STATUS(st_attend(&p.a, sel, pool, &r.o, NULL), ST_OK);
+        plain(&p, keep, r.want_out, r.want_lse);
+        CHECK(agrees(&p.a, &r));
+        CHECK_STATUS(st_certify(&p.a, sel, &r.o, &row, 1, pool, recall, NULL, NULL, NULL), ST_OK);
+        for (int h = 0; h < p.a.n_head && p.a.sinks == NULL; h++) {
+            double all = exact[h * p.a.n_q + row];
+            if (all > -INFINITY)
+                CHECK(fabs(recall[h] - exp(r.want_lse[h * p.a.n_q + row] - all)) < tolerance);
+        }
+        free(exact);
+        result_free(&r);
+        st_selection_free(sel);
+        free(keep);
+        problem_free(&p);
+        free(lo);
+        free(hi);
+        free(sinks);
+    }
+}
+
 static void test_bias(st_pool *pool)
 {
     for (int t = 0; t < 8; t++) {
@@ -363,6 +475,7 @@ int main(void)
         test_exact(pool);
         test_identities(pool);
         test_bias(pool);
+        test_edits(pool);
         test_types(pool);
         test_certify(pool);
         test_nan(pool);

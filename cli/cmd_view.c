@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd_view.c — sparsetrace view: a trace as one .html that needs nothing else, or served.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "args.h"
+#include "cmd.h"
+#include "out.h"
+#include "page.h"
+#include "serve.h"
+
+#define CELLS 64 /* rows and columns of a head's picture */
+#define DATA_HEAD "<script type=\"application/octet-stream\" id=\"data\">"
+#define DATA_TAIL "</script>"
+
+struct view_args {
+    const char *trace, *out;
+    int64_t max_bytes, port;
+    bool serve, json;
+};
+
+static int parse(struct view_args *a, int argc, char **argv)
+{
+    const char *word[2] = {NULL, NULL};
+    /* clang-format off */
+    const arg_option option[] = {
+        {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "the .html to write"},
+        {"--max-bytes", "N", ARG_INT, &a->max_bytes, 100000, 2e9,
+         "at most so many bytes (20,000,000): what does not fit is left out,\n"
+         "the lightest entries first, and the page says so"},
+        {"--serve", NULL, ARG_FLAG, &a->serve, 0, 0,
+         "serve the whole trace at 127.0.0.1:PORT (7007; 0: any free port)\n"
+         "until Ctrl-C"},
+        {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "say what was written as JSON"},
+    };
+    const arg_verb verb = {"view", "TRACE -o OUT.html [--max-bytes N] | TRACE --serve [PORT]",
+                           "Shows a trace in a browser.", option,
+                           sizeof option / sizeof *option, 1, 2};
+    /* clang-format on */
+    int n_word, code;
+    char *end;
+    code = args_parse(&verb, argc, argv, word, &n_word);
+    if (code >= 0)
+        return code;
+    a->trace = word[0];
+    if (a->serve == (a->out != NULL))
+        return args_complain("view", a->serve ? "-o and --serve are two ways: give one"
+                                              : "view wants -o OUT.html or --serve");
+    if (word[1] != NULL && !a->serve)
+        return args_complain("view", "unexpected \"%s\"", word[1]);
+    if (word[1] != NULL) {
+        a->port = strtoll(word[1], &end, 10);
+        if (end == word[1] || *end != '\0' || a->port < 0 || a->port > 65535)
+            return args_complain("view", "--serve: \"%s\" is not a port, 0..65535", word[1]);
+    }
+    return -1;
+}
+
+/* ---- base64 into a file ---------------------------------------------------------------------- */
+
+struct base64 {
+    FILE *f;
+    unsigned char rest[3];
+    int n_rest;
+};
+
+static void put_triple(FILE *f, const unsigned char in[3], int n)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned x = (unsigned)in[0] << 16 | (unsigned)in[1] << 8 | in[2];
+    putc(digit[x >> 18], f);
+    putc(digit[x >> 12 & 63], f);
+    putc(n > 1 ? digit[x >> 6 & 63] : '=', f);
+    putc(n > 2 ? digit[x & 63] : '=', f);
+}
+
+static st_status put_base64(void *ctx, const void *data, size_t bytes, st_error *err)
+{
+    struct base64 *b = ctx;
+    const unsigned char *p = data;
+    (void)err; /* what cannot be written is noticed when the file is closed */
+    for (size_t i = 0; i < bytes; i++) {
+        b->rest[b->n_rest++] = p[i];
+        if (b->n_rest == 3) {
+            put_triple(b->f, b->rest, 3);
+            b->n_rest = 0;
+        }
+    }
+    return ST_OK;
+}
+
+static void end_base64(struct base64 *b)
+{
+    for (int i = b->n_rest; i < 3; i++)
+        b->rest[i] = 0;
+    if (b->n_rest > 0)
+        put_triple(b->f, b->rest, b->n_rest);
+}
+
+/* ---- the report ------------------------------------------------------------------------------ */
+
+static st_status io_error(st_error *err, const char *path)
+{
+    *err = (st_error){.status = ST_ERR_IO, .position = -1};
+    snprintf(err->message, sizeof err->message, "cannot write %.300s: %s", path, strerror(errno));
+    return ST_ERR_IO;
+}
+
+static st_status print_page(const st_excerpt *x, FILE *f, st_error *err)
+{
+    struct base64 b = {.f = f};
+    st_out out = {put_base64, &b};
+    st_status status;
+    fwrite(page_head, 1, page_head_bytes, f);
+    fputs("'none'", f);
+    fwrite(page_body, 1, page_body_bytes, f);
+    fputs(DATA_HEAD, f);
+    status = st_excerpt_save(x, &out, err);
+    end_base64(&b);
+    fputs(DATA_TAIL, f);
+    fwrite(page_tail, 1, page_tail_bytes, f);
+    return status;
+}
+
+/* A file is written beside itself first: what stood there stays until the new one is whole. A
+ * device or a pipe is written to as it is. */
+static st_status write_page(const st_excerpt *x, const char *path, st_error *err)
+{
+    char beside[4096];
+    struct stat there;
+    bool special = stat(path, &there) == 0 && !S_ISREG(there.st_mode), bad;
+    st_status status;
+    FILE *f;
+    if (snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", path) >= (int)sizeof beside) {
+        errno = ENAMETOOLONG;
+        return io_error(err, path);
+    }
+    if (!special)
+        remove(beside); /* then made new: never through a link that lies there */
+    f = fopen(beside, special ? "wb" : "wbx");
+    if (f == NULL)
+        return io_error(err, beside);
+    status = print_page(x, f, err);
+    bad = ferror(f) != 0;
+    if ((fclose(f) != 0 || bad) && status == ST_OK)
+        status = io_error(err, beside);
+    if (special)
+        return status;
+    if (status == ST_OK && rename(beside, path) != 0)
+        status = io_error(err, path);
+    if (status != ST_OK)
+        remove(beside);
+    return status;
+}
+
+/* What the page's own parts leave of max_bytes for the data before base64. */
+static int64_t room(int64_t max_bytes)
+{
+    int64_t page = (int64_t)(page_head_bytes + page_body_bytes + page_tail_bytes +
+                             strlen("'none'") + strlen(DATA_HEAD DATA_TAIL));
+    return max_bytes > page ? (max_bytes - page) / 4 * 3 : 0;
+}
+
+static void say(const struct view_args *a, const st_excerpt_info *e, const st_trace_info *i)
+{
+    char n[32];
+    struct stat there = {0};
+    stat(a->out, &there);
+    if (a->json) {
+        printf("{\"file\":");
+        out_json_string(stdout, a->out, (int64_t)strlen(a->out));
+        printf(",\"bytes\":%lld,\"block_q\":%d,\"block_k\":%d,\"mass_bits\":%d,\"mass_floor\":",
+               (long long)there.st_size, e->bq, e->bk, e->mass_bits);
+        out_json_real(stdout, (double)e->mass_floor);
+        printf(",\"entries\":%lld,\"entries_of_trace\":%lld,\"mass_share\":", (long long)e->n_entry,
+               (long long)e->n_entry_trace);
+        out_json_real(stdout, e->mass_share);
+        printf(",\"token_bytes_max\":%lld}\n", (long long)e->piece_max_bytes);
+        return;
+    }
+    printf("%s, %s: ", a->out, out_bytes(n, (int64_t)there.st_size));
+    if (e->bq == i->bq && e->n_entry == e->n_entry_trace && e->mass_bits == 16)
+        printf("the whole trace\n");
+    else
+        printf("blocks of %d x %d (the trace has %d x %d), %.1f %% of the mass, %d-bit masses\n",
+               e->bq, e->bk, i->bq, i->bk, 100 * e->mass_share, e->mass_bits);
+}
+
+static int report(const struct view_args *a, const st_trace *trace, const st_overview *overview)
+{
+    st_excerpt *x;
+    st_excerpt_info info;
+    st_trace_info trace_info;
+    st_error err;
+    st_status status;
+    if (room(a->max_bytes) < 1)
+        return args_complain("view", "--max-bytes: the page alone takes more than %lld bytes",
+                             (long long)a->max_bytes);
+    if (st_excerpt_create(trace, overview, room(a->max_bytes), &x, &err) != ST_OK)
+        return out_failed(&err);
+    st_excerpt_get_info(x, &info);
+    st_trace_get_info(trace, &trace_info);
+    status = write_page(x, a->out, &err);
+    st_excerpt_free(x);
+    if (status != ST_OK)
+        return out_failed(&err);
+    say(a, &info, &trace_info);
+    return EXIT_OK;
+}
+
+int cmd_view(int argc, char **argv)
+{
+    struct view_args a = {.max_bytes = 20000000, .port = 7007};
+    st_trace *trace;
+    st_overview *overview = NULL;
+    st_error err;
+    int code = parse(&a, argc, argv);
+    if (code >= 0)
+        return code;
+    if (st_trace_open(a.trace, &trace, &err) != ST_OK)
+        return out_failed(&err);
+    if (st_trace_validate(trace, &err) != ST_OK ||
+        st_overview_create(trace, CELLS, &overview, &err) != ST_OK)
+        code = out_failed(&err);
+    else
+        code = a.serve ? serve_trace(a.trace, trace, overview, (int)a.port)
+                       : report(&a, trace, overview);
+    st_overview_free(overview);
+    st_trace_free(trace);
+    return code;
+}

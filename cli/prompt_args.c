@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * prompt_args.c — a prompt from a file, the command line, or as token ids.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "out.h"
+#include "prompt_args.h"
+
+int prompt_args_check(const prompt_args *a, const char *verb)
+{
+    if (a->model == NULL)
+        return args_complain(verb, "which model? -m MODEL");
+    if ((a->file != NULL) + (a->text != NULL) + (a->tokens != NULL) != 1)
+        return args_complain(verb, "one prompt, please: -f FILE, -p TEXT or --tokens FILE");
+    if (a->tokens != NULL && (a->chat || a->answer != NULL))
+        return args_complain(verb, "--tokens are used as they are: no --chat, no --answer");
+    return -1;
+}
+
+static char *grown(char *buf, size_t used, size_t size)
+{
+    char *more = out_need(size);
+    if (used > 0)
+        memcpy(more, buf, used);
+    free(buf);
+    return more;
+}
+
+/* The whole file into memory (free()). */
+static char *read_file(const char *path, int64_t *n, st_error *err)
+{
+    FILE *f = fopen(path, "rb");
+    char *buf = NULL;
+    int64_t cap = 0;
+    *n = 0;
+    for (size_t got = 1; f != NULL && got > 0; *n += (int64_t)got) {
+        if (cap - *n < 65536) {
+            cap = 2 * cap + 65536;
+            buf = grown(buf, (size_t)*n, (size_t)cap);
+        }
+        got = fread(buf + *n, 1, (size_t)(cap - *n), f);
+    }
+    if (f == NULL || ferror(f)) {
+        *err = (st_error){.status = ST_ERR_IO, .position = -1};
+        snprintf(err->message, sizeof err->message, "cannot read %s: %s", path, strerror(errno));
+        free(buf);
+        buf = NULL;
+    }
+    if (f != NULL)
+        fclose(f);
+    return buf;
+}
+
+char *prompt_args_text(const prompt_args *a, int64_t *n, st_error *err)
+{
+    char *copy;
+    if (a->file != NULL)
+        return read_file(a->file, n, err);
+    *n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
+    copy = out_need((size_t)*n + 1);
+    memcpy(copy, a->text != NULL ? a->text : "", (size_t)*n);
+    return copy;
+}
+
+/* text + what the answer begins with (free()) */
+static char *with_answer(const char *text, int64_t *n, const char *answer)
+{
+    size_t extra = answer != NULL ? strlen(answer) : 0;
+    char *both = out_need((size_t)*n + extra + 1);
+    memcpy(both, text, (size_t)*n);
+    memcpy(both + *n, answer != NULL ? answer : "", extra);
+    *n += (int64_t)extra;
+    return both;
+}
+
+static st_status tokens_of_text(const prompt_args *a, const st_model *model, int32_t **token,
+                                int64_t *n_tok, st_error *err)
+{
+    int64_t n;
+    char *text = prompt_args_text(a, &n, err), *chat = NULL, *all;
+    st_status status = text != NULL ? ST_OK : ST_ERR_IO;
+    if (status == ST_OK && a->chat)
+        status = st_model_chat(model, text, n, &chat, &n, err);
+    if (status == ST_OK) {
+        all = with_answer(chat != NULL ? chat : text, &n, a->answer);
+        status = st_model_tokenize(model, all, n, true, token, n_tok, err);
+        free(all);
+    }
+    st_text_free(chat);
+    free(text);
+    return status;
+}
+
+st_status prompt_args_read(const prompt_args *a, const st_model *model, int32_t **token,
+                           int64_t *n_tok, st_error *err)
+{
+    return a->tokens != NULL ? st_model_read_tokens(model, a->tokens, token, n_tok, err)
+                             : tokens_of_text(a, model, token, n_tok, err);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * prove.c — whether reads are causal: runs without them, with little else, and with drawn ones in
+ * their place.
+ *
+ * All runs that deny begin at the first row that an edge names: what lies before it is the plain
+ * run's. Runs that keep are pruned ones whatever the length: every key block that a row may read is
+ * named by an edit, so their attention is that of an exact run under the same edits.
+ */
+#include <math.h>
+
+#include "base/util.h"
+#include "engine/engine_int.h"
+
+#define HALVED 0.69314718 /* ln 2 */
+
+struct prove {
+    const st_model *model;
+    const st_proof_params *p;
+    const st_edit *edge;
+    int64_t n_edge, n_tok, first; /* first row that an edge names */
+    st_run *run;
+    st_ggml_params ggml;
+    st_edit *edit; /* [n_edge] deny, or what keep keeps and then [n_edge] */
+    uint64_t draw;
+    st_proof *proof;
+};
+
+st_proof_params st_proof_params_default(void)
+{
+    st_proof_params p = {.select = st_select_params_default(),
+                         .exact_max_tok = 16384,
+                         .n_random = 20,
+                         .target = -1,
+                         .run = st_run_params_default()};
+    p.select.k = 64;
+    return p;
+}
+
+/* ---- sets of edges --------------------------------------------------------------------------- */
+
+static int64_t below(struct prove *x, int64_t n)
+{
+    x->draw = sti_mix(x->draw);
+    return (int64_t)(x->draw % (uint64_t)sti_max(n, 1));
+}
+
+/* Another edge of the same layer, rows and number of keys: not at the sink, and (if it can be) not
+ * where the edge itself is. */
+static st_edit drawn(struct prove *x, const st_edit *e)
+{
+    st_edit r = *e;
+    int64_t sink = x->p->select.bk, n = e->key_end - e->key_begin;
+    int64_t room = sti_max(e->q_begin, e->key_end) - n - sink + 1;
+    for (int t = 0; t < 100; t++) {
+        if (e->head >= 0)
+            r.head = (int)below(x, x->model->info.n_head);
+        r.key_begin = room > 0 ? sink + below(x, room) : below(x, e->q_end - n + 1);
+        r.key_end = r.key_begin + n;
+        if (r.key_end <= e->key_begin || r.key_begin >= e->key_end)
+            break;
+    }
+    return r;
+}
+
+static void put_edges(struct prove *x, st_edit *to, st_edit_kind kind, bool random)
+{
+    for (int64_t i = 0; i < x->n_edge; i++) {
+        to[i] = random ? drawn(x, &x->edge[i]) : x->edge[i];
+        to[i].kind = kind;
+    }
+}
+
+static st_edit everywhere(int64_t q_begin, int64_t q_end, int64_t key_begin, int64_t key_end)
+{
+    return (st_edit){ST_EDIT_KEEP, -1, -1, q_begin, q_end, key_begin, key_end};
+}
+
+/* The sink, and for each query block itself and the window before it. */
+static int64_t put_frame(const struct prove *x, st_edit *to)
+{
+    const st_select_params *p = &x->p->select;
+    int64_t n = 0, window = (int64_t)p->window_blk * p->bk;
+    to[n++] = everywhere(0, x->n_tok, 0, sti_min((int64_t)p->sink_blk * p->bk, x->n_tok));
+    for (int64_t q = 0; q < x->n_tok; q += p->bq) {
+        int64_t end = sti_min(q + p->bq, x->n_tok);
+        to[n++] = everywhere(q, end, sti_max(q - window, 0), end);
+    }
+    return n;
+}
+
+/* ---- runs ------------------------------------------------------------------------------------ */
+
+static st_effect effect_of(const float *logits, int n_vocab, int32_t target)
+{
+    st_effect e = {.top = 0};
+    double sum = 0.0;
+    for (int i = 1; i < n_vocab; i++)
+        if (logits[i] > logits[e.top])
+            e.top = i;
+    for (int i = 0; i < n_vocab; i++)
+        sum += exp((double)logits[i] - logits[e.top]);
+    e.log_p = (double)logits[target < 0 ? e.top : target] - logits[e.top] - log(sum);
+    return e;
+}
+
+static st_status measure(struct prove *x, int64_t n_edit, int64_t from, const char *what,
+                         st_effect *effect, st_error *err)
+{
+    st_pass pass;
+    int64_t reused = from / 256 * 256;
+    x->ggml.edit = x->edit;
+    x->ggml.n_edit = n_edit;
+    STI_TRY(st_run_again(x->run, &x->ggml, NULL, from, what, &pass, err));
+    *effect = effect_of(pass.logits + (int64_t)(pass.n_last - 1) * pass.n_vocab, pass.n_vocab,
+                        x->proof->target);
+    x->proof->seconds += pass.seconds;
+    x->proof->n_tok_run += x->n_tok - reused;
+    x->proof->n_tok_reused += reused;
+    return ST_OK;
+}
+
+static st_status deny_runs(struct prove *x, st_error *err)
+{
+    st_proof *r = x->proof;
+    x->ggml.exact = r->exact;
+    STI_TRY(measure(x, 0, 0, "plain run", &r->plain, err));
+    if (r->target < 0)
+        r->target = r->plain.top;
+    put_edges(x, x->edit, ST_EDIT_DENY, false);
+    STI_TRY(measure(x, x->n_edge, x->first, "without the edges", &r->deny, err));
+    for (int i = 0; i < r->n_random; i++) {
+        put_edges(x, x->edit, ST_EDIT_DENY, true);
+        STI_TRY(measure(x, x->n_edge, x->first, "without drawn ones", &r->random_deny[i], err));
+    }
+    return ST_OK;
+}
+
+static st_status keep_runs(struct prove *x, st_error *err)
+{
+    st_proof *r = x->proof;
+    int64_t n = put_frame(x, x->edit);
+    x->ggml.exact = false;
+    x->ggml.select.k = st_select_min_k(&x->p->select);
+    put_edges(x, x->edit + n, ST_EDIT_KEEP, false);
+    STI_TRY(measure(x, n + x->n_edge, 0, "the edges alone", &r->keep, err));
+    for (int i = 0; i < r->n_random; i++) {
+        put_edges(x, x->edit + n, ST_EDIT_KEEP, true);
+        STI_TRY(measure(x, n + x->n_edge, 0, "drawn ones alone", &r->random_keep[i], err));
+    }
+    return ST_OK;
+}
+
+/* ---- what follows ---------------------------------------------------------------------------- */
+
+/* Mean loss with the 95 % interval of the mean (normal), and the extremes. */
+static void losses(const st_effect *e, int n, double plain, double *mean, double ci[2], double *min,
+                   double *max)
+{
+    double sum = 0.0, squares = 0.0, half;
+    *min = INFINITY;
+    *max = -INFINITY;
+    for (int i = 0; i < n; i++) {
+        double loss = plain - e[i].log_p;
+        sum += loss;
+        *min = fmin(*min, loss);
+        *max = fmax(*max, loss);
+    }
+    *mean = sum / n;
+    for (int i = 0; i < n; i++)
+        squares += (plain - e[i].log_p - *mean) * (plain - e[i].log_p - *mean);
+    half = n > 1 ? 1.96 * sqrt(squares / (n - 1) / n) : INFINITY;
+    ci[0] = *mean - half;
+    ci[1] = *mean + half;
+}
+
+static void conclude(st_proof *r)
+{
+    double ignored;
+    r->deny_loss = r->plain.log_p - r->deny.log_p;
+    r->keep_loss = r->plain.log_p - r->keep.log_p;
+    losses(r->random_deny, r->n_random, r->plain.log_p, &r->random_loss, r->random_loss_ci,
+           &ignored, &r->random_loss_max);
+    losses(r->random_keep, r->n_random, r->plain.log_p, &r->random_keep_loss,
+           r->random_keep_loss_ci, &r->random_keep_loss_min, &ignored);
+    r->necessary = r->deny_loss > HALVED && r->deny_loss > r->random_loss_max;
+    r->sufficient = r->keep.top == r->target && r->keep_loss < r->random_keep_loss_min;
+}
+
+/* ---- the call -------------------------------------------------------------------------------- */
+
+static st_status check(const struct prove *x, const int32_t *token, st_error *err)
+{
+    const st_model_info *info = &x->model->info;
+    const st_proof_params *p = x->p;
+    STI_TRY(st_select_params_check(&p->select, err));
+    STI_TRY(sti_check_tokens(x->model, token, x->n_tok, err));
+    if (x->n_edge < 1)
+        return sti_fail(err, ST_ERR_ARG, -1, "no edges: nothing to prove");
+    if (p->n_random < 1 || p->n_random > 10000)
+        return sti_fail(err, ST_ERR_ARG, -1, "n_random is %d, must be 1..10000", p->n_random);
+    if (p->target < -1 || p->target >= info->n_vocab)
+        return sti_fail(err, ST_ERR_ARG, -1, "target is %d, the model has tokens 0..%d", p->target,
+                        info->n_vocab - 1);
+    for (int64_t i = 0; i < x->n_edge; i++) {
+        st_edit e = x->edge[i];
+        e.kind = ST_EDIT_DENY;
+        if (st_edits_check(&e, 1, info->n_layer, info->n_head, x->n_tok, err) == ST_OK)
+            continue;
+        return sti_fail(err, ST_ERR_ARG, i, "edge %lld of %lld names nothing that there is",
+                        (long long)i + 1, (long long)x->n_edge);
+    }
+    return ST_OK;
+}
+
+static st_status prepare(struct prove *x, const int32_t *token, st_error *err)
+{
+    st_model *m = (st_model *)x->model;
+    const st_proof_params *p = x->p;
+    int64_t n_frame = 1 + sti_ceil_div(x->n_tok, p->select.bq);
+    size_t bytes = (size_t)(n_frame + x->n_edge) * sizeof *x->edit;
+    x->first = x->n_tok - 1;
+    for (int64_t i = 0; i < x->n_edge; i++)
+        x->first = sti_min(x->first, x->edge[i].q_begin);
+    x->draw = p->seed ^ 0x70726f7665ull;
+    x->edit = sti_alloc(bytes);
+    x->proof->random_deny = sti_calloc((size_t)p->n_random * sizeof(st_effect));
+    x->proof->random_keep = sti_calloc((size_t)p->n_random * sizeof(st_effect));
+    if (!x->edit || !x->proof->random_deny || !x->proof->random_keep)
+        return sti_fail_mem(err, bytes);
+    x->ggml = st_ggml_params_default();
+    x->ggml.select = p->select;
+    x->ggml.exact_below = m->info.n_swa;
+    x->ggml.cert_rows = 0;
+    return st_run_create(m, token, x->n_tok, &p->run, &x->run, err);
+}
+
+st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
+                   int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err)
+{
+    struct prove x = {
+        .model = model, .p = p, .edge = edge, .n_edge = n_edge, .n_tok = n_tok, .proof = proof};
+    st_status status;
+    *proof = (st_proof){
+        .target = p->target, .exact = n_tok <= p->exact_max_tok, .n_random = p->n_random};
+    STI_TRY(check(&x, token, err));
+    status = prepare(&x, token, err);
+    if (status == ST_OK)
+        status = deny_runs(&x, err);
+    if (status == ST_OK)
+        status = keep_runs(&x, err);
+    if (status == ST_OK)
+        conclude(proof);
+    else
+        st_proof_free(proof);
+    st_run_free(x.run);
+    sti_free(x.edit);
+    return status;
+}
+
+void st_proof_free(st_proof *proof)
+{
+    sti_free(proof->random_deny);
+    sti_free(proof->random_keep);
+    proof->random_deny = proof->random_keep = NULL;
+}

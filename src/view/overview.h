@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * overview.h — an overview as the files of this room share it.
+ */
+#ifndef STI_OVERVIEW_H
+#define STI_OVERVIEW_H
+
+#include "base/util.h"
+#include "sparsetrace/view.h"
+
+struct st_overview {
+    st_overview_info info;
+    int64_t trace_bytes;
+    st_overview_head *head; /* [info.n_head] */
+    uint8_t *map;           /* [info.n_head, cells_q, cells_k] */
+};
+
+/* The tensors of an overview, for sti_save_tensors; the arrays are its own. */
+typedef struct sti_overview_tensors {
+    int32_t *head;  /* [n_head, 2] */
+    float *measure; /* [n_head, ST_VIEW_MEASURE_COUNT] */
+    st_tensor tensor[3];
+} sti_overview_tensors;
+
+st_status sti_overview_tensors_make(const st_overview *o, sti_overview_tensors *t, st_error *err);
+void sti_overview_tensors_free(sti_overview_tensors *t);
+
+/* A copy whose pictures have at most `bytes` bytes in all: halved until they fit, at least 1 x 1.
+ */
+st_status sti_overview_fold(const st_overview *o, int64_t bytes, st_overview **folded,
+                            st_error *err);
+
+/* The JSON document "view" of a file: {"needle_blk": ..., "trace_bytes": ..., "measures": [...],
+ * <more>}. `more` may be NULL. sti_free; NULL: out of memory. */
+char *sti_overview_json(const st_overview *o, const char *more);
+
+/* Header, then the tensors' data. Tensors in order of falling element size. */
+st_status sti_save_tensors(const st_tensor *tensor, int64_t n, const char *const (*meta)[2],
+                           int64_t n_meta, const st_out *out, st_error *err);
+
+#endif
