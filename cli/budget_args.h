@@ -12,10 +12,17 @@
 typedef struct budget_args {
     const char *k, *select;
     double pruned, mass; /* -1: not given */
+    double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
     int64_t block_q, block_k, rows;
 } budget_args;
 
 budget_args budget_args_default(void);
+/* Below this many tokens `otherwise` gives way: everything is kept, it costs nothing. */
+#define BUDGET_SHORT_TOK 256
+
+/* For attention from sentence to sentence: 97 % pruned, query blocks of 4 and key blocks of 1 token
+ * (docs/method/receivers.md has what coarser ones lose). */
+budget_args budget_args_sentences(void);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */
 /* clang-format off */
@@ -33,6 +40,9 @@ budget_args budget_args_default(void);
         {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
          "rows of a query block that choose for it (8)"}
 /* clang-format on */
+
+/* Whether a budget was typed. */
+bool budget_args_given(const budget_args *b);
 
 /* What was typed as budget and settings. `verb` for complaints. -1 to go on, else an exit code. */
 int budget_args_apply(const budget_args *b, const char *verb, st_select_params *select,

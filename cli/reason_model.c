@@ -1,87 +1,134 @@
 /* SPDX-License-Identifier: MIT
  *
- * reason_model.c — one run of a model over a trace: hidden states of its sentences.
+ * reason_model.c — one run of a model over a trace. What it records is a trace file in any case:
+ * the analyses read files; one that nobody keeps lies in a folder of its own for as long.
  */
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "budget_args.h"
 #include "reason_model.h"
-#include "sparsetrace/groups.h"
+#include "text_tokens.h"
+
+/* Kept key blocks of less mass are left out of a kept trace: with blocks of one key most are. */
+#define MASS_FLOOR 0.002f
 
 int64_t reason_n_hidden(const reason_model *m)
 {
-    st_model_info info;
-    st_model_get_info(m->model, &info);
-    return 2 * (int64_t)info.n_embd;
+    return 2 * (int64_t)m->info.n_embd;
 }
 
-/* piece_ptr [n_tok + 1] (free()): where each token's bytes begin. ST_ERR_MODEL if the tokens do not
- * spell the text: a tokenizer that normalises it. */
-static st_status place_tokens(const st_model *model, const int32_t *token, int64_t n_tok,
-                              int64_t n_bytes, int64_t **piece_ptr, st_error *err)
+/* ---- the run --------------------------------------------------------------------------------- */
+
+/* Where the trace goes; in a folder of its own if nobody keeps it. *path is free()d. */
+static st_status choose_path(reason_run *r, const char *keep, char **path, st_error *err)
 {
-    int64_t *p = out_need(((size_t)n_tok + 1) * sizeof *p);
-    char piece[512];
-    p[0] = 0;
-    for (int64_t i = 0; i < n_tok; i++)
-        p[i + 1] = p[i] + st_model_piece(model, token[i], piece, sizeof piece);
-    *piece_ptr = p;
-    if (p[n_tok] == n_bytes)
+    const char *folder = getenv("TMPDIR");
+    size_t size = 4096;
+    *path = out_need(size);
+    if (keep != NULL) {
+        snprintf(*path, size, "%s", keep);
         return ST_OK;
-    *err = (st_error){ST_ERR_MODEL, -1, ""};
-    snprintf(
-        err->message, sizeof err->message,
-        "the model's tokens spell %lld bytes of a text of %lld: its tokenizer changes the text",
-        (long long)p[n_tok], (long long)n_bytes);
-    return ST_ERR_MODEL;
-}
-
-static st_status run_model(reason_model *m, const int32_t *token, int64_t n_tok,
-                           const st_group *group, int64_t n, float *hidden, st_error *err)
-{
-    st_hidden_params hp = {.layer = m->layer, .span = group, .n_span = n};
-    st_run_params rp = st_run_params_default();
-    st_ggml_params gp = st_ggml_params_default();
-    st_pass pass;
-    st_run *run;
-    st_status status;
-    rp.progress = (st_progress){out_progress, &m->bar};
-    gp.exact = m->k == 0;
-    gp.select.k = m->k > 0 ? m->k : gp.select.k;
-    status = st_run_create(m->model, token, n_tok, &rp, &run, err);
-    if (status == ST_OK)
-        status = st_run_hidden(run, &hp, hidden, err);
-    if (status == ST_OK)
-        status = st_run_pass(run, &gp, NULL, "reading", &pass, err);
-    st_run_free(run);
-    out_progress_end(&m->bar);
-    return status;
-}
-
-st_status reason_hidden(reason_model *m, const char *text, const st_group *sentence, int64_t n,
-                        float **hidden, st_error *err)
-{
-    int64_t n_bytes = n > 0 ? sentence[n - 1].end : 0, n_tok, *piece_ptr = NULL;
-    st_group *group = out_need((size_t)n * sizeof *group);
-    int32_t *token = NULL;
-    st_status status = ST_OK;
-    *hidden = out_need((size_t)(n * reason_n_hidden(m)) * sizeof **hidden);
-    if (n > 0)
-        status = st_model_tokenize(m->model, text, n_bytes, false, &token, &n_tok, err);
-    if (status == ST_OK && n > 0)
-        status = place_tokens(m->model, token, n_tok, n_bytes, &piece_ptr, err);
-    if (status == ST_OK && n > 0)
-        status = st_groups_from_bytes(sentence, n, piece_ptr, n_tok, group, err);
-    if (status == ST_OK && n > 0)
-        status = run_model(m, token, n_tok, group, n, *hidden, err);
-    if (status != ST_OK) {
-        free(*hidden);
-        *hidden = NULL;
     }
-    st_tokens_free(token);
-    free(piece_ptr);
-    free(group);
+    snprintf(*path, size, "%s/sparsetrace.XXXXXX",
+             folder != NULL && *folder != '\0' ? folder : "/tmp");
+    if (mkdtemp(*path) == NULL) {
+        *err = (st_error){ST_ERR_IO, -1, ""};
+        snprintf(err->message, sizeof err->message, "cannot make a folder like %.200s: %s", *path,
+                 strerror(errno));
+        return ST_ERR_IO;
+    }
+    r->scratch = out_need(size);
+    snprintf(r->scratch, size, "%s", *path);
+    snprintf(*path + strlen(*path), size - strlen(*path), "/trace");
+    return ST_OK;
+}
+
+/* surprise [n] of the sentences out of that of the tokens; NaN ones (the first) left out. */
+static void mean_surprise(const reason_run *r, const float *of_token)
+{
+    for (int64_t i = 0; i < r->n; i++) {
+        double sum = 0.0;
+        int64_t count = 0;
+        for (int64_t t = r->token[i].begin; t < r->token[i].end; t++)
+            if (!isnan(of_token[t])) {
+                sum += (double)of_token[t];
+                count++;
+            }
+        r->surprise[i] = count > 0 ? (float)(sum / (double)count) : NAN;
+    }
+}
+
+static st_status run_model(reason_model *m, const int32_t *token, const char *path, bool kept,
+                           reason_run *r, st_error *err)
+{
+    st_trace_params p = m->params;
+    float *of_token = out_need((size_t)r->n_tok * sizeof *of_token);
+    st_status status;
+    p.record.group = r->token;
+    p.record.n_group = r->n;
+    p.record.mass_floor = MASS_FLOOR;
+    p.record.row_begin = kept ? 0 : r->n_tok - 1; /* the groups do not need the selection */
+    p.record.row_end = kept ? 0 : r->n_tok;
+    p.surprise = of_token;
+    if (m->short_exact && r->n_tok < BUDGET_SHORT_TOK) {
+        p.budget = ST_BUDGET_K;
+        p.select.k = BUDGET_SHORT_TOK; /* everything */
+    }
+    if (m->layer >= 0) {
+        r->hidden = out_need((size_t)(r->n * reason_n_hidden(m)) * sizeof *r->hidden);
+        p.hidden = (st_hidden_params){.layer = m->layer, .span = r->token, .n_span = r->n};
+        p.hidden_out = r->hidden;
+    }
+    status = st_trace_model(m->model, token, r->n_tok, &p, path, &r->report, err);
+    out_progress_end(&m->bar);
+    if (status == ST_OK) {
+        mean_surprise(r, of_token);
+        status = st_trace_open(path, &r->trace, err);
+    }
+    free(of_token);
     return status;
+}
+
+st_status reason_run_make(reason_model *m, const char *text, const st_group *sentence, int64_t n,
+                          const char *keep, reason_run *r, st_error *err)
+{
+    int32_t *token = NULL;
+    char *path = NULL;
+    st_status status;
+    *r = (reason_run){.n = n};
+    r->token = out_need((size_t)n * sizeof *r->token);
+    r->surprise = out_need((size_t)n * sizeof *r->surprise);
+    status = text_tokens(m->model, text, sentence, n, &token, &r->n_tok, r->token, err);
+    if (status == ST_OK)
+        status = choose_path(r, keep, &path, err);
+    if (status == ST_OK)
+        status = run_model(m, token, path, keep != NULL, r, err);
+    st_tokens_free(token);
+    free(path);
+    return status;
+}
+
+void reason_run_free(reason_run *r)
+{
+    char path[4096 + 16];
+    st_trace_free(r->trace);
+    if (r->scratch != NULL) {
+        static const char *const name[] = {"trace", "trace.part", "trace.tmp"};
+        for (int i = 0; i < 3; i++) {
+            snprintf(path, sizeof path, "%s/%s", r->scratch, name[i]);
+            unlink(path);
+        }
+        rmdir(r->scratch);
+    }
+    free(r->scratch);
+    free(r->token);
+    free(r->hidden);
+    free(r->surprise);
+    *r = (reason_run){.n = 0};
 }
 
 /* ---- for training ---------------------------------------------------------------------------- */
@@ -106,9 +153,20 @@ void hidden_file_add(hidden_file *f, float *hidden, int64_t n, int64_t n_hidden)
                                     .bytes = (size_t)(n * n_hidden) * sizeof *hidden};
 }
 
-st_status hidden_file_write(const hidden_file *f, const char *path, st_error *err)
+st_status hidden_file_write(const hidden_file *f, const reason_model *m, const char *path,
+                            st_error *err)
 {
-    return st_tensors_write(path, f->tensor, f->n, NULL, 0, err);
+    char layer[16], attention[96];
+    const st_select_params *s = &m->params.select;
+    const char *meta[3][2] = {{"model", m->info.name}, {"layer", layer}, {"attention", attention}};
+    snprintf(layer, sizeof layer, "%d", m->layer);
+    if (m->params.budget == ST_BUDGET_PRUNED)
+        snprintf(attention, sizeof attention, "%g pruned, blocks %d x %d, %s weights",
+                 m->params.pruned, s->bq, s->bk, m->info.weights);
+    else
+        snprintf(attention, sizeof attention, "k %lld, blocks %d x %d, %s weights", (long long)s->k,
+                 s->bq, s->bk, m->info.weights);
+    return st_tensors_write(path, f->tensor, f->n, meta, 3, err);
 }
 
 void hidden_file_free(hidden_file *f)
