@@ -12,8 +12,7 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "out.h"
-#include "reason_model.h"
-#include "reason_out.h"
+#include "reason_read.h"
 #include "split_args.h"
 
 struct reason_args {
@@ -21,17 +20,13 @@ struct reason_args {
     split_args split;
     budget_args budget;
     int64_t layer, cert_rows, n_thread;
-    bool json, csv, sentences, quiet, given;
+    bool json, csv, sentences, quiet, given, compare;
+    const char *side[2]; /* --compare */
 };
 
 struct job {
     const struct reason_args *args;
-    st_split_params split;
-    st_texts *texts;
-    st_tagger *tagger;
-    const char *tagger_name;
-    st_tag_file *tags; /* NULL: the tagger tags */
-    reason_model model;
+    reason_reader reader;
     hidden_file hidden;
     int64_t n_trace, n_failed;
 };
@@ -66,21 +61,27 @@ static int parse(struct reason_args *a, int argc, char **argv)
          "write the sentences' hidden states, for train_tagger.py"},
         {"--threads", "N", ARG_INT, &a->n_thread, 1, 512, "default: all processors"},
         {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress"},
+        {"--compare", NULL, ARG_FLAG, &a->compare, 0, 0,
+         "two traces of one problem, files A and B, side by side"},
         {"--sentences", NULL, ARG_FLAG, &a->sentences, 0, 0, "list every sentence with its tag"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object a trace, one a line"},
         {"--csv", NULL, ARG_FLAG, &a->csv, 0, 0, "print one row a sentence"},
     };
     const arg_verb verb = {
-        "reason", "-f TEXT | --jsonl FILE [options]",
+        "reason", "-f TEXT | --jsonl FILE | --compare A B [options]",
         "Splits a chain of thought into sentences, says what each one does, finds its phases, and\n"
         "measures its quality: by the text alone, or with -m MODEL by a model's attention too\n"
         "(97 % pruned, key blocks of one token, unless a budget says else).",
-        option, sizeof option / sizeof *option, 0, 0};
+        option, sizeof option / sizeof *option, 0, 2};
     /* clang-format on */
-    int n_word, code = args_parse(&verb, argc, argv, NULL, &n_word);
+    int n_word, code = args_parse(&verb, argc, argv, a->side, &n_word);
     if (code >= 0)
         return code;
-    if ((a->file != NULL) == (a->jsonl != NULL))
+    if (a->compare && (n_word != 2 || a->file != NULL || a->jsonl != NULL || a->csv || a->out))
+        return args_complain("reason", "--compare wants two files, without -f, --jsonl, --csv, -o");
+    if (!a->compare && n_word > 0)
+        return args_complain("reason", "unexpected \"%s\": a text goes with -f", a->side[0]);
+    if (!a->compare && (a->file != NULL) == (a->jsonl != NULL))
         return args_complain("reason", "reason wants a text: either -f FILE or --jsonl FILE");
     if ((a->field != NULL || a->given) && a->jsonl == NULL)
         return args_complain("reason", "%s belongs to --jsonl", a->given ? "--given" : "--field");
@@ -88,45 +89,11 @@ static int parse(struct reason_args *a, int argc, char **argv)
         return args_complain("reason", "--json and --csv are two formats: give one");
     if (a->model == NULL && (a->hidden != NULL || a->layer >= 0 || a->out != NULL))
         return args_complain("reason", "--hidden, --layer and -o belong to -m MODEL");
+    if (a->hidden != NULL && a->compare)
+        return args_complain("reason", "--hidden and --compare exclude each other");
     if (a->hidden != NULL && a->layer < 0)
         return args_complain("reason", "--hidden wants --layer N");
     return -1;
-}
-
-/* ---- one trace ------------------------------------------------------------------------------- */
-
-static st_status take_tags(const struct job *j, int64_t at, reading *r, st_error *err)
-{
-    int64_t n, n_tag = st_tagger_n_tag(j->tagger);
-    const int32_t *tag = st_tag_file_get(j->tags, r->id, at, &n);
-    if (tag == NULL || n != r->n) {
-        *err = (st_error){ST_ERR_FORMAT, r->line, ""};
-        if (tag == NULL)
-            snprintf(err->message, sizeof err->message, "%.200s has no tags for it", j->args->tags);
-        else
-            snprintf(err->message, sizeof err->message,
-                     "it has %lld sentences, %.200s has %lld tags for it", (long long)r->n,
-                     j->args->tags, (long long)n);
-        return ST_ERR_FORMAT;
-    }
-    memset(r->prob, 0, (size_t)(n * n_tag) * sizeof *r->prob);
-    for (int64_t i = 0; i < n; i++) {
-        r->tag[i] = tag[i];
-        if (tag[i] >= 0)
-            r->prob[i * n_tag + tag[i]] = 1.0f;
-    }
-    r->given = true;
-    return ST_OK;
-}
-
-/* The tags; hidden states only for a tagger that reads them. */
-static st_status make_tags(struct job *j, int64_t at, reading *r, st_error *err)
-{
-    bool wanted = st_tagger_n_hidden(j->tagger) > 0 && r->attention != NULL;
-    if (j->tags != NULL)
-        return take_tags(j, at, r, err);
-    return st_tagger_run(j->tagger, r->text, r->sentence, r->n,
-                         wanted ? r->attention->run.hidden : NULL, r->tag, r->prob, err);
 }
 
 /* OUT, or a file in it: line-000012.trace, line-000012-2.trace for the line's second part. NULL:
@@ -147,96 +114,6 @@ static const char *trace_path(const struct job *j, const reading *r, int64_t par
     return buf;
 }
 
-/* The reading as the trace's document. */
-static st_status keep_reading(const reading *r, const char *path, st_error *err)
-{
-    char *text = NULL;
-    size_t n;
-    FILE *f = open_memstream(&text, &n);
-    st_status status;
-    if (f == NULL) {
-        *err = (st_error){ST_ERR_MEM, -1, "out of memory"};
-        return ST_ERR_MEM;
-    }
-    reason_print_json(f, r);
-    fclose(f);
-    status = st_trace_note(path, "reasoning", text, err);
-    free(text);
-    return status;
-}
-
-/* What the run says of the sentences, once they have tags. */
-static st_status judge(const reading *r, st_quality *q, st_error *err)
-{
-    reason_attention *a = r->attention;
-    st_attention attention;
-    st_status status = reason_attention_read(a, err);
-    if (status != ST_OK)
-        return status;
-    attention = (st_attention){a->mean, a->judged, a->run.token, a->run.surprise};
-    return st_quality_of_attention(r->tagger, r->text, r->sentence, r->tag, r->n, &attention,
-                                   a->flow, q, err);
-}
-
-static st_status cut(const struct job *j, reading *r, st_error *err)
-{
-    st_text text = {.text = r->text, .line = r->line};
-    if (j->args->given)
-        return st_texts_sentences(j->texts, &text, r->part, &r->sentence, &r->n, err);
-    return st_sentences(r->text, r->part, &j->split, &r->sentence, &r->n, err);
-}
-
-static void make_room(reading *r)
-{
-    size_t n = (size_t)r->n;
-    r->tag = out_need(n * sizeof *r->tag);
-    r->prob = out_need(n * (size_t)st_tagger_n_tag(r->tagger) * sizeof *r->prob);
-    r->phase = out_need(n * sizeof *r->phase);
-    r->confidence = out_need(n * sizeof *r->confidence);
-    r->boundary = out_need(n * sizeof *r->boundary);
-}
-
-static st_status read_trace(struct job *j, int64_t at, const char *keep, reading *r, st_error *err)
-{
-    st_status status = cut(j, r, err);
-    if (status != ST_OK)
-        return status;
-    make_room(r);
-    if (j->model.model != NULL && r->n > 0) {
-        r->attention = out_need(sizeof *r->attention);
-        *r->attention = (reason_attention){.n_head = 0};
-        status =
-            reason_run_make(&j->model, r->text, r->sentence, r->n, keep, &r->attention->run, err);
-    }
-    if (status == ST_OK)
-        status = make_tags(j, at, r, err);
-    if (status == ST_OK && st_tagger_has_phases(j->tagger)) {
-        r->has_phases = true;
-        status = st_phases(j->tagger, r->prob, r->n, r->phase, r->confidence, r->boundary, err);
-    }
-    if (status == ST_OK)
-        status =
-            st_quality_of_text(j->tagger, r->text, r->sentence, r->tag, r->n, &r->quality, err);
-    if (status == ST_OK && r->attention != NULL)
-        status = judge(r, &r->quality, err);
-    if (status == ST_OK && r->attention != NULL && keep != NULL)
-        status = keep_reading(r, keep, err);
-    return status;
-}
-
-static void free_reading(reading *r)
-{
-    st_sentences_free(r->sentence);
-    free(r->tag);
-    free(r->prob);
-    free(r->phase);
-    free(r->confidence);
-    free(r->boundary);
-    if (r->attention != NULL)
-        reason_attention_free(r->attention);
-    free(r->attention);
-}
-
 static void print_trace(const struct reason_args *a, const reading *r)
 {
     if (a->json) {
@@ -247,6 +124,7 @@ static void print_trace(const struct reason_args *a, const reading *r)
     } else {
         reason_print_text(r, a->sentences);
     }
+    fflush(stdout); /* the next one may take its time */
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
@@ -278,7 +156,7 @@ static void keep_hidden(struct job *j, const reading *r)
 {
     if (j->args->hidden == NULL || r->attention == NULL)
         return;
-    hidden_file_add(&j->hidden, r->attention->run.hidden, r->n, reason_n_hidden(&j->model));
+    hidden_file_add(&j->hidden, r->attention->run.hidden, r->n, reason_n_hidden(&j->reader.model));
     r->attention->run.hidden = NULL;
 }
 
@@ -289,24 +167,21 @@ static void read_text(struct job *j, const st_text *t)
         char name[512], path[4096];
         if (j->args->given) /* labels may go on behind the reasoning */
             part.end = t->n_bytes;
-        reading r = {.tagger = j->tagger,
-                     .tagger_name = j->tagger_name,
-                     .model_name = j->model.info.name,
-                     .id = name,
+        reading r = {.id = name,
                      .text = t->text,
                      .part = part,
                      .line = t->line,
                      .n_replaced = t->n_replaced};
         st_error err;
         name_trace(j, t, k, name, sizeof name);
-        if (read_trace(j, j->n_trace++, trace_path(j, &r, k, path, sizeof path), &r, &err) ==
-            ST_OK) {
+        if (reason_read(&j->reader, j->n_trace++, trace_path(j, &r, k, path, sizeof path), &r,
+                        &err) == ST_OK) {
             print_trace(j->args, &r);
             keep_hidden(j, &r);
         } else {
             complain(j, name, &err);
         }
-        free_reading(&r);
+        reason_free(&r);
         if (part.end >= t->n_bytes || out_interrupted())
             break;
     }
@@ -315,14 +190,16 @@ static void read_text(struct job *j, const st_text *t)
 static int read_texts(struct job *j)
 {
     const char *path = j->args->jsonl != NULL ? j->args->jsonl : j->args->file;
+    st_texts *texts;
     st_text text;
     st_error err;
-    if (st_texts_open(path, j->args->jsonl != NULL, j->args->field, &j->texts, &err) != ST_OK)
+    if (st_texts_open(path, j->args->jsonl != NULL, j->args->field, &texts, &err) != ST_OK)
         return out_failed(&err);
+    j->reader.given = j->args->given ? texts : NULL;
     if (j->args->csv)
-        reason_print_csv_head(j->model.model != NULL);
+        reason_print_csv_head(j->reader.model.model != NULL);
     while (!out_interrupted()) {
-        st_status status = st_texts_next(j->texts, &text, &err);
+        st_status status = st_texts_next(texts, &text, &err);
         if (status == ST_OK && text.text == NULL)
             break;
         if (status == ST_OK)
@@ -330,8 +207,45 @@ static int read_texts(struct job *j)
         else
             complain(j, path, &err);
     }
-    st_texts_free(j->texts);
+    st_texts_free(texts);
     return j->n_failed > 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+/* The first reasoning part of a file. */
+static st_status read_side(struct job *j, int side, st_texts **texts, reading *r, st_error *err)
+{
+    const char *path = j->args->side[side];
+    st_text text;
+    st_status status = st_texts_open(path, false, NULL, texts, err);
+    if (status == ST_OK)
+        status = st_texts_next(*texts, &text, err);
+    if (status != ST_OK)
+        return status;
+    *r = (reading){.id = path, .text = text.text};
+    st_think_next(text.text, text.n_bytes, 0, &r->part);
+    return reason_read(&j->reader, side, NULL, r, err);
+}
+
+static int compare(struct job *j)
+{
+    st_texts *texts[2] = {NULL, NULL};
+    reading r[2] = {{.n = 0}, {.n = 0}};
+    st_error err;
+    bool ok = true;
+    for (int i = 0; ok && i < 2; i++) {
+        ok = read_side(j, i, &texts[i], &r[i], &err) == ST_OK;
+        if (!ok)
+            complain(j, j->args->side[i], &err);
+    }
+    if (ok && j->args->json)
+        reason_print_json_pair(&r[0], &r[1]);
+    else if (ok)
+        reason_print_pair(&r[0], &r[1]);
+    for (int i = 0; i < 2; i++) {
+        reason_free(&r[i]);
+        st_texts_free(texts[i]);
+    }
+    return ok ? EXIT_OK : EXIT_FAILED;
 }
 
 static int open_tags(struct job *j)
@@ -340,7 +254,9 @@ static int open_tags(struct job *j)
     st_error err;
     if (j->args->tags == NULL)
         return -1;
-    if (st_tag_file_open(j->args->tags, j->tagger, &j->tags, &n_unknown, &err) != ST_OK)
+    j->reader.tags_path = j->args->tags;
+    if (st_tag_file_open(j->args->tags, j->reader.tagger, &j->reader.tags, &n_unknown, &err) !=
+        ST_OK)
         return out_failed(&err);
     if (n_unknown > 0)
         fprintf(stderr, "sparsetrace: %s: %s; %lld such tags count as unknown\n", j->args->tags,
@@ -367,21 +283,22 @@ static int open_model(struct job *j)
     st_model_params p = st_model_params_default();
     st_error err;
     int code;
-    j->model.layer = -1;
+    j->reader.model.layer = -1;
     if (a->model == NULL)
         return -1;
-    j->model.params = st_trace_params_default();
-    code = budget(a, &j->model.params, &j->model.short_exact);
+    j->reader.model.params = st_trace_params_default();
+    code = budget(a, &j->reader.model.params, &j->reader.model.short_exact);
     if (code >= 0)
         return code;
     p.n_thread = (int)a->n_thread;
-    p.progress = j->model.params.run.progress = (st_progress){out_progress, &j->model.bar};
-    j->model.bar.quiet = a->quiet;
+    p.progress = j->reader.model.params.run.progress =
+        (st_progress){out_progress, &j->reader.model.bar};
+    j->reader.model.bar.quiet = a->quiet;
     out_catch_interrupt();
-    if (st_model_open(a->model, &p, &j->model.model, &err) != ST_OK)
+    if (st_model_open(a->model, &p, &j->reader.model.model, &err) != ST_OK)
         return out_failed(&err);
-    out_progress_end(&j->model.bar);
-    st_model_get_info(j->model.model, &j->model.info);
+    out_progress_end(&j->reader.model.bar);
+    st_model_get_info(j->reader.model.model, &j->reader.model.info);
     if (a->out != NULL && a->jsonl != NULL && mkdir(a->out, 0777) != 0 && errno != EEXIST) {
         fprintf(stderr, "sparsetrace: cannot make the folder %s: %s\n", a->out, strerror(errno));
         return EXIT_FAILED;
@@ -395,13 +312,14 @@ static st_status choose_tagger(struct job *j, st_error *err)
 {
     const struct reason_args *a = j->args;
     st_status status;
-    if (a->tagger != NULL || j->model.model == NULL || a->tags != NULL)
-        return st_tagger_open(a->tagger, &j->tagger, err);
-    status = st_tagger_open_for(j->model.info.name, reason_n_hidden(&j->model), &j->tagger, err);
-    if (status != ST_OK || a->layer < 0 || a->layer == st_tagger_hidden_layer(j->tagger))
+    if (a->tagger != NULL || j->reader.model.model == NULL || a->tags != NULL)
+        return st_tagger_open(a->tagger, &j->reader.tagger, err);
+    status = st_tagger_open_for(j->reader.model.info.name, reason_n_hidden(&j->reader.model),
+                                &j->reader.tagger, err);
+    if (status != ST_OK || a->layer < 0 || a->layer == st_tagger_hidden_layer(j->reader.tagger))
         return status;
-    st_tagger_free(j->tagger);
-    return st_tagger_open(NULL, &j->tagger, err);
+    st_tagger_free(j->reader.tagger);
+    return st_tagger_open(NULL, &j->reader.tagger, err);
 }
 
 static int open_tagger(struct job *j)
@@ -413,9 +331,10 @@ static int open_tagger(struct job *j)
         complain(j, a->tagger != NULL ? a->tagger : "the built-in tagger", &err);
         return EXIT_FAILED;
     }
-    j->tagger_name = a->tagger != NULL                   ? a->tagger
-                     : st_tagger_n_hidden(j->tagger) > 0 ? st_tagger_model(j->tagger)
-                                                         : "text";
+    j->reader.tagger_name = a->tagger != NULL ? a->tagger
+                            : st_tagger_n_hidden(j->reader.tagger) > 0
+                                ? st_tagger_model(j->reader.tagger)
+                                : "text";
     return -1;
 }
 
@@ -423,27 +342,28 @@ static int open_tagger(struct job *j)
 static int choose_layer(struct job *j)
 {
     const struct reason_args *a = j->args;
-    int64_t want = j->tags == NULL ? st_tagger_n_hidden(j->tagger) : 0;
-    int layer = st_tagger_hidden_layer(j->tagger);
-    const char *name = st_tagger_model(j->tagger);
+    int64_t want = j->reader.tags == NULL ? st_tagger_n_hidden(j->reader.tagger) : 0;
+    int layer = st_tagger_hidden_layer(j->reader.tagger);
+    const char *name = st_tagger_model(j->reader.tagger);
     if (a->model == NULL && want > 0)
         return args_complain("reason", "--tagger %s reads hidden states: give -m MODEL", a->tagger);
     if (a->model == NULL)
         return -1;
     if (a->hidden != NULL)
-        j->model.layer = (int)a->layer;
+        j->reader.model.layer = (int)a->layer;
     if (want == 0)
         return -1;
     if (a->layer >= 0 && a->layer != layer)
         return args_complain("reason", "--layer %lld: tagger %s reads layer %d",
-                             (long long)a->layer, j->tagger_name, layer);
-    j->model.layer = layer;
-    if (want != reason_n_hidden(&j->model))
+                             (long long)a->layer, j->reader.tagger_name, layer);
+    j->reader.model.layer = layer;
+    if (want != reason_n_hidden(&j->reader.model))
         return args_complain("reason",
                              "--tagger %s was trained on another model: it wants %lld numbers a "
                              "sentence, this one gives %lld",
-                             a->tagger, (long long)want, (long long)reason_n_hidden(&j->model));
-    if (*name != '\0' && strcmp(name, j->model.info.name) != 0)
+                             a->tagger, (long long)want,
+                             (long long)reason_n_hidden(&j->reader.model));
+    if (*name != '\0' && strcmp(name, j->reader.model.info.name) != 0)
         fprintf(stderr, "sparsetrace: note: tagger %s was trained on \"%s\"\n", a->tagger, name);
     return -1;
 }
@@ -459,9 +379,9 @@ static int work(struct job *j)
     if (code < 0)
         code = choose_layer(j);
     if (code < 0)
-        code = read_texts(j);
+        code = j->args->compare ? compare(j) : read_texts(j);
     if (code == EXIT_OK && j->args->hidden != NULL &&
-        hidden_file_write(&j->hidden, &j->model, j->args->hidden, &err) != ST_OK)
+        hidden_file_write(&j->hidden, &j->reader.model, j->args->hidden, &err) != ST_OK)
         code = out_failed(&err);
     return code;
 }
@@ -473,13 +393,13 @@ int cmd_reason(int argc, char **argv)
     int code;
     code = parse(&a, argc, argv);
     if (code < 0)
-        code = split_args_apply(&a.split, "reason", &j.split);
+        code = split_args_apply(&a.split, "reason", &j.reader.split);
     if (code >= 0)
         return code;
     code = work(&j);
     hidden_file_free(&j.hidden);
-    st_model_free(j.model.model);
-    st_tag_file_free(j.tags);
-    st_tagger_free(j.tagger);
+    st_model_free(j.reader.model.model);
+    st_tag_file_free(j.reader.tags);
+    st_tagger_free(j.reader.tagger);
     return code;
 }

@@ -327,7 +327,9 @@ int cmd_suppress(int argc, char **argv)
     struct work w = {.args = &a};
     st_split_params split;
     st_error err;
-    int code = parse(&a, argc, argv);
+    int code;
+    a.budget.select = "scan"; /* as st_suppress_params_default, and why: engine.h */
+    code = parse(&a, argc, argv);
     if (code < 0)
         code = split_args_apply(&a.split, "suppress", &split);
     if (code < 0)

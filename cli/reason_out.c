@@ -8,8 +8,6 @@
 #include "out.h"
 #include "reason_out.h"
 
-#define CELLS 64 /* of the strip */
-
 /* ---- for people ------------------------------------------------------------------------------ */
 
 static char letter(st_phase phase)
@@ -30,12 +28,18 @@ static st_phase cell_phase(const reading *r, int64_t begin, int64_t end)
     return most;
 }
 
-static void print_strip(const reading *r)
+void reason_strip(const reading *r, char strip[REASON_CELLS + 1])
 {
-    int64_t cells = r->n < CELLS ? r->n : CELLS;
-    char strip[CELLS + 1] = "";
+    int64_t cells = r->n < REASON_CELLS ? r->n : REASON_CELLS;
     for (int64_t c = 0; c < cells; c++)
         strip[c] = letter(cell_phase(r, c * r->n / cells, (c + 1) * r->n / cells));
+    strip[cells] = '\0';
+}
+
+static void print_strip(const reading *r)
+{
+    char strip[REASON_CELLS + 1];
+    reason_strip(r, strip);
     out_row("phases", "|%s|", strip);
     out_row("", "U understand, P plan, C compute, D doubt and backtrack, V verify, E conclude");
 }

@@ -31,6 +31,13 @@ typedef struct reading {
 
 void reason_print_text(const reading *r, bool sentences);
 void reason_print_json(FILE *f, const reading *r); /* one line, without its end */
+
+/* Two traces of one problem side by side. */
+void reason_print_pair(const reading *a, const reading *b);
+void reason_print_json_pair(const reading *a, const reading *b);
+/* At most REASON_CELLS letters, one a phase. */
+#define REASON_CELLS 64
+void reason_strip(const reading *r, char strip[REASON_CELLS + 1]);
 void reason_print_csv_head(bool attention);
 void reason_print_csv(const reading *r);
 

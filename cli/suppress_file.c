@@ -89,9 +89,10 @@ static st_status take(suppress_job *j, const st_tensors *file, const char *path,
 st_status suppress_file_read(suppress_job *j, const char *path, st_error *err)
 {
     st_tensors *file;
-    st_status status = st_tensors_open(path, &file, err);
+    st_error why;
+    st_status status = st_tensors_open(path, &file, &why);
     if (status != ST_OK)
-        return status;
+        return differs(err, status, path, why.message);
     status = take(j, file, path, err);
     st_tensors_free(file);
     return status;

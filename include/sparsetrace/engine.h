@@ -416,7 +416,8 @@ ST_API void st_proof_free(st_proof *proof);
  * mass, 100 at most); here over the n_top likeliest of the plain one, all others as one. docs/
  * method/suppression.md. */
 typedef struct st_suppress_params {
-    st_select_params select;
+    st_select_params select; /* method scan: `stream` remembers what it saw in the run before, and
+                                its choices then move where the text did not                     */
     double pruned;      /* 0.97: the budget as ST_BUDGET_PRUNED; 0: select.k                     */
     bool exact;         /* false. true: exact attention                                          */
     double temperature; /* 0.6 */

@@ -30,11 +30,13 @@ struct suppress {
 
 st_suppress_params st_suppress_params_default(void)
 {
-    return (st_suppress_params){.select = st_select_params_default(),
-                                .pruned = 0.97,
-                                .temperature = 0.6,
-                                .n_top = 256,
-                                .run = st_run_params_default()};
+    st_suppress_params p = {.select = st_select_params_default(),
+                            .pruned = 0.97,
+                            .temperature = 0.6,
+                            .n_top = 256,
+                            .run = st_run_params_default()};
+    p.select.method = ST_SELECT_SCAN;
+    return p;
 }
 
 void st_suppress_center(const float *effect, int64_t n, float *out)
