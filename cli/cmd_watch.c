@@ -46,7 +46,7 @@ static int parse(struct watch_args *a, int argc, char **argv)
         {"-f", "FILE", ARG_TEXT, &a->file, 0, 0, "the text (standard input)"},
         {"--follow", NULL, ARG_FLAG, &a->follow, 0, 0,
          "at the file's end wait for more, until Ctrl-C or </think>"},
-        {"--rules", "FILE", ARG_TEXT, &a->rules, 0, 0, "rules that flag, instead of the usual ones"},
+        {"--rules", "FILE", ARG_TEXT, &a->rules, 0, 0, "rules to flag by, not the usual ones"},
         SPLIT_OPTIONS(a->split),
         {"--tagger", "FILE", ARG_TEXT, &a->tagger, 0, 0, "other weights, of text alone"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "one JSON object a line"},
