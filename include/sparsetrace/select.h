@@ -66,7 +66,7 @@ typedef struct st_select_params {
                                 descents take 2 rows of each of 8 neighbouring query blocks.) */
     int beam;                /* 16: least beam width of the descents, >= 1                    */
     float rerank;            /* 1.5: each descent proposes rerank * (searched budget) leaves,
-                                1..64                                                         */
+                                at least 2 * beam; 1..64                                      */
 } st_select_params;
 
 ST_API st_select_params st_select_params_default(void);

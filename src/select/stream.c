@@ -125,10 +125,11 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
     return m;
 }
 
-/* Leaves that a descent proposes. */
+/* Leaves that a descent proposes: at a small budget, twice the least beam, which costs little. */
 static int64_t n_proposed(const sti_work *w, const sti_unit *u)
 {
-    return (int64_t)ceil((double)w->p->rerank * (double)u->budget);
+    int64_t n = (int64_t)ceil((double)w->p->rerank * (double)u->budget);
+    return sti_max(n, 2 * (int64_t)w->p->beam);
 }
 
 /* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` [16] starts
@@ -149,6 +150,10 @@ static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, 
     for (;; level--) {
         int64_t left, right, keep = level > 0 ? beam : n_proposed(w, u), n_keep, n_next = 0;
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
+        if (level == 0 && n_full <= keep) {
+            memcpy(out, full, (size_t)n_full * sizeof *out);
+            return n_full;
+        }
         node_masses(w, &head->level[level], by, full, n_full);
         node_shares(w, known, n_full);
         n_keep = sti_top(w, w->score, n_full, keep, out);

@@ -301,7 +301,7 @@ class Selector:
             full, edge = frontier[whole], frontier[~whole]
             mass = self.node_masses(r, levels[level], by, full)
             score = tree16(mass * divided(r.weight, running_sum(mass, known)))
-            keep = beam if level > 0 else int(np.ceil(p.rerank * unit.budget))
+            keep = beam if level > 0 else max(int(np.ceil(p.rerank * unit.budget)), 2 * p.beam)
             chosen = np.sort(top(score, keep))
             known = running_sum(np.delete(mass, chosen, 0), known)
             if level == 0:
