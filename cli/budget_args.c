@@ -11,6 +11,8 @@
  * looked at. */
 #define MASS_MOST 256
 
+#define SHORT_TOK 256
+
 budget_args budget_args_default(void)
 {
     st_select_params p = st_select_params_default();
@@ -34,6 +36,15 @@ budget_args budget_args_sentences(void)
 bool budget_args_given(const budget_args *b)
 {
     return b->k != NULL || b->pruned >= 0 || b->mass >= 0;
+}
+
+bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
+                           int64_t n_tok, int64_t n_swa)
+{
+    int64_t k;
+    return !budget_args_given(b) &&
+           (n_tok < SHORT_TOK ||
+            st_select_k_for_pruned(select, 0, n_tok, n_swa, pruned, &k, NULL) != ST_OK);
 }
 
 static int parse_k(const char *text, const char *verb, st_select_params *p, st_budget *budget)

@@ -17,8 +17,10 @@ typedef struct budget_args {
 } budget_args;
 
 budget_args budget_args_default(void);
-/* Below this many tokens `otherwise` gives way: everything is kept, it costs nothing. */
-#define BUDGET_SHORT_TOK 256
+/* Whether `otherwise` gives way to keeping everything: the text is below 256 tokens, or so short
+ * for the model's window that the share is out of reach. It costs nothing there. */
+bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
+                           int64_t n_tok, int64_t n_swa);
 
 /* For attention from sentence to sentence: 97 % pruned, query blocks of 4 and key blocks of 1 token
  * (docs/method/receivers.md has what coarser ones lose). */

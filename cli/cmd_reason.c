@@ -266,14 +266,13 @@ static int open_tags(struct job *j)
 
 /* ---- the model and its tagger ---------------------------------------------------------------- */
 
-static int budget(const struct reason_args *a, st_trace_params *p, bool *short_exact)
+static int budget(const struct reason_args *a, st_trace_params *p)
 {
     int code = budget_args_apply(&a->budget, "reason", &p->select, &p->budget, &p->pruned);
     if (code < 0 && p->budget == ST_BUDGET_AUTO)
         return args_complain("reason", "--k auto is for trace: it compares with an exact run");
     p->against = ST_AGAINST_NONE;
     p->cert_rows = (int)a->cert_rows;
-    *short_exact = !budget_args_given(&a->budget);
     return code;
 }
 
@@ -287,7 +286,8 @@ static int open_model(struct job *j)
     if (a->model == NULL)
         return -1;
     j->reader.model.params = st_trace_params_default();
-    code = budget(a, &j->reader.model.params, &j->reader.model.short_exact);
+    j->reader.model.budget = &a->budget;
+    code = budget(a, &j->reader.model.params);
     if (code >= 0)
         return code;
     p.n_thread = (int)a->n_thread;
@@ -331,7 +331,8 @@ static int open_tagger(struct job *j)
         complain(j, a->tagger != NULL ? a->tagger : "the built-in tagger", &err);
         return EXIT_FAILED;
     }
-    j->reader.tagger_name = a->tagger != NULL ? a->tagger
+    j->reader.tagger_name = a->tags != NULL     ? "given"
+                            : a->tagger != NULL ? a->tagger
                             : st_tagger_n_hidden(j->reader.tagger) > 0
                                 ? st_tagger_model(j->reader.tagger)
                                 : "text";

@@ -177,9 +177,10 @@ static st_status run(struct work *w, st_error *err)
     w->p.have = w->job.have;
     w->p.done = column_done;
     w->p.done_ctx = w;
-    if (!budget_args_given(&w->args->budget) && w->job.n_tok < BUDGET_SHORT_TOK) {
+    if (budget_args_too_short(&w->args->budget, &w->p.select, w->p.pruned, w->job.n_tok,
+                              w->info.n_swa)) {
         w->p.pruned = 0;
-        w->p.select.k = BUDGET_SHORT_TOK;
+        w->p.select.k = w->job.n_tok;
     }
     w->p.run.progress = (st_progress){out_progress, &w->bar};
     status = st_suppress(w->model, w->job.token, w->job.n_tok, w->job.span, w->job.n, &w->p,

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "budget_args.h"
 #include "reason_model.h"
 #include "text_tokens.h"
 
@@ -74,9 +73,9 @@ static st_status run_model(reason_model *m, const int32_t *token, const char *pa
     p.record.row_begin = kept ? 0 : r->n_tok - 1; /* the groups do not need the selection */
     p.record.row_end = kept ? 0 : r->n_tok;
     p.surprise = of_token;
-    if (m->short_exact && r->n_tok < BUDGET_SHORT_TOK) {
+    if (budget_args_too_short(m->budget, &p.select, p.pruned, r->n_tok, m->info.n_swa)) {
         p.budget = ST_BUDGET_K;
-        p.select.k = BUDGET_SHORT_TOK; /* everything */
+        p.select.k = r->n_tok;
     }
     if (m->layer >= 0) {
         r->hidden = out_need((size_t)(r->n * reason_n_hidden(m)) * sizeof *r->hidden);

@@ -6,6 +6,7 @@
 #ifndef CLI_REASON_MODEL_H
 #define CLI_REASON_MODEL_H
 
+#include "budget_args.h"
 #include "out.h"
 #include "sparsetrace/groups.h"
 #include "sparsetrace/reason.h"
@@ -15,7 +16,7 @@ typedef struct reason_model {
     st_model_info info;
     int layer; /* whose hidden states are taken; -1: none are */
     st_trace_params params;
-    bool short_exact; /* no budget was asked for: short texts keep everything */
+    const budget_args *budget; /* as typed: short texts keep everything if it was not */
     out_bar bar;
 } reason_model;
 

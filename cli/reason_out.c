@@ -102,11 +102,13 @@ static void print_quality(const st_quality *q)
 static void print_run(const reading *r)
 {
     const st_trace_report *t = &r->attention->run.report;
-    char a[32], name[128];
+    char a[32], name[128], recall[64] = "";
     out_row("model", "%s, %s tokens", out_clean(name, sizeof name, r->model_name),
             out_count(a, t->n_tok));
-    out_row("pruned", "%.2f %% of the causal pairs, %.1f %% of the exact mass kept, %.1f s",
-            100 * t->pruned_fraction, t->has_cert ? 100 * t->cert.recall_mean : (double)NAN,
+    if (t->has_cert)
+        snprintf(recall, sizeof recall, "%.1f %% of the exact mass kept, ",
+                 100 * t->cert.recall_mean);
+    out_row("pruned", "%.2f %% of the causal pairs, %s%.1f s", 100 * t->pruned_fraction, recall,
             t->seconds_total);
 }
 
