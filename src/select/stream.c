@@ -17,6 +17,9 @@ enum descent { BY_EXEMPLAR, BY_BOUNDS };
 /* Above this many candidate keys a beam of twice the width keeps the needle (measured: docs). */
 #define WIDE_BEAM_TOK 32768
 
+/* Where budgets are pooled, more candidates are looked at: one query block may take many. */
+#define POOL_BEAM 4
+
 struct range {
     int64_t lo, hi; /* candidate leaves */
 };
@@ -34,9 +37,11 @@ static bool inside(struct range leaves, int level, int64_t node)
 static int64_t beam_width(const sti_work *w, const sti_unit *u)
 {
     int64_t beam = w->p->beam;
-    if ((u->hi - u->lo) * w->p->bk >= WIDE_BEAM_TOK)
+    if (w->p->pooled)
+        beam *= POOL_BEAM;
+    else if ((u->hi - u->lo) * w->p->bk >= WIDE_BEAM_TOK)
         beam *= 2;
-    return sti_max(beam, u->budget);
+    return sti_max(beam, u->quota);
 }
 
 /* Mass of scored nodes, in place. */
@@ -125,11 +130,11 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
     return m;
 }
 
-/* Leaves that a descent proposes: at a small budget, twice the least beam, which costs little. */
+/* Leaves that a descent proposes: at a small budget, all that the least beam reaches. */
 static int64_t n_proposed(const sti_work *w, const sti_unit *u)
 {
-    int64_t n = (int64_t)ceil((double)w->p->rerank * (double)u->budget);
-    return sti_max(n, 2 * (int64_t)w->p->beam);
+    int64_t n = (int64_t)ceil((double)w->p->rerank * (double)u->quota);
+    return sti_max(n, 2 * (w->p->pooled ? POOL_BEAM : 1) * (int64_t)w->p->beam);
 }
 
 /* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` [16] starts
@@ -219,8 +224,10 @@ static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
     *part = sti_unit_make(u->frame + i, end - i);
     part->lo = u->lo;
     part->hi = u->hi;
-    for (int j = i; j < end; j++)
+    for (int j = i; j < end; j++) {
         part->kept[j - i] = u->kept[j];
+        part->gain[j - i] = u->gain[j];
+    }
     return end;
 }
 

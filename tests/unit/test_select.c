@@ -311,7 +311,7 @@ static void test_parameters(void)
     st_selection *s = NULL;
     st_select_method m;
     st_error err;
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 14; i++) {
         st_select_params p = st_select_params_default();
         switch (i) {
         case 0: p.bq = 0; break;
@@ -331,6 +331,14 @@ static void test_parameters(void)
         case 11:
             p.method = ST_SELECT_WINDOW;
             p.mass = 0.5f;
+            break;
+        case 12:
+            p.method = ST_SELECT_EXACT;
+            p.pooled = true;
+            break;
+        case 13:
+            p.mass = 0.5f;
+            p.pooled = true;
             break;
         }
         CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
