@@ -47,7 +47,7 @@ st_status suppress_file_write(const suppress_job *j, const char *path, st_error 
 static st_status differs(st_error *err, st_status status, const char *path, const char *what)
 {
     *err = (st_error){status, -1, ""};
-    snprintf(err->message, sizeof err->message, "%.300s %s", path, what);
+    snprintf(err->message, sizeof err->message, "%.200s %.250s", path, what);
     return status;
 }
 
