@@ -11,11 +11,41 @@
  * looked at. */
 #define MASS_MOST 256
 
+#define SHORT_TOK 256
+
 budget_args budget_args_default(void)
 {
     st_select_params p = st_select_params_default();
-    return (budget_args){
-        .pruned = -1, .mass = -1, .block_q = p.bq, .block_k = p.bk, .rows = p.rows};
+    return (budget_args){.pruned = -1,
+                         .mass = -1,
+                         .otherwise = -1,
+                         .block_q = p.bq,
+                         .block_k = p.bk,
+                         .rows = p.rows};
+}
+
+budget_args budget_args_sentences(void)
+{
+    budget_args b = budget_args_default();
+    b.otherwise = 0.97;
+    b.pooled = "off";
+    b.block_q = 4;
+    b.block_k = 1;
+    return b;
+}
+
+bool budget_args_given(const budget_args *b)
+{
+    return b->k != NULL || b->pruned >= 0 || b->mass >= 0;
+}
+
+bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
+                           int64_t n_tok, int64_t n_swa)
+{
+    int64_t k;
+    return !budget_args_given(b) &&
+           (n_tok < SHORT_TOK ||
+            st_select_k_for_pruned(select, 0, n_tok, n_swa, pruned, &k, NULL) != ST_OK);
 }
 
 static int parse_k(const char *text, const char *verb, st_select_params *p, st_budget *budget)
@@ -68,9 +98,9 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
         return args_complain(verb, "--pruned and --mass are two budgets: give one");
     if (b->pruned >= 0 && b->k != NULL)
         return args_complain(verb, "--k and --pruned are two budgets: give one");
-    if (b->pruned >= 0) {
+    if (b->pruned >= 0 || (b->otherwise >= 0 && !budget_args_given(b))) {
         *budget = ST_BUDGET_PRUNED;
-        *pruned = b->pruned;
+        *pruned = b->pruned >= 0 ? b->pruned : b->otherwise;
     }
     if (b->k != NULL) {
         int code = parse_k(b->k, verb, p, budget);

@@ -12,10 +12,20 @@
 typedef struct budget_args {
     const char *k, *select, *pooled;
     double pruned, mass; /* -1: not given */
+    double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
     int64_t block_q, block_k, rows;
 } budget_args;
 
 budget_args budget_args_default(void);
+/* Whether `otherwise` gives way to keeping everything: the text is below 256 tokens, or so short
+ * for the model's window that the share is out of reach. It costs nothing there. */
+bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
+                           int64_t n_tok, int64_t n_swa);
+
+/* For attention from sentence to sentence: 97 % pruned, not pooled, query blocks of 4 and key
+ * blocks of 1 token (docs/method/receivers.md has what coarser ones lose): what the figures there,
+ * and the taggers' hidden states, were made with. */
+budget_args budget_args_sentences(void);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */
 /* clang-format off */
@@ -35,6 +45,9 @@ budget_args budget_args_default(void);
         {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
          "rows of a query block that choose for it (8)"}
 /* clang-format on */
+
+/* Whether a budget was typed. */
+bool budget_args_given(const budget_args *b);
 
 /* What was typed as budget and settings. `verb` for complaints. -1 to go on, else an exit code. */
 int budget_args_apply(const budget_args *b, const char *verb, st_select_params *select,

@@ -15,6 +15,8 @@ int cmd_view(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_prove(int argc, char **argv);
 int cmd_reason(int argc, char **argv);
+int cmd_suppress(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_ruler(int argc, char **argv);
 

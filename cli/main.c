@@ -19,6 +19,8 @@ static const struct {
     {"groups", cmd_groups, "receiver heads and anchors of traces recorded with --groups"},
     {"view", cmd_view, "a trace in the browser: one .html, or served"},
     {"reason", cmd_reason, "what the sentences of a chain of thought do, and its phases"},
+    {"watch", cmd_watch, "a chain of thought while it grows: tags, phases, flags"},
+    {"suppress", cmd_suppress, "what later sentences lose if one cannot be looked at"},
     {"route", cmd_route, "the ways from one passage to another: layers, heads, tokens"},
     {"mask", cmd_mask, "the same selection on raw q, k, v tensors, without a model"},
     {"export", cmd_export, "a trace as npz (scipy), csv or json"},

@@ -122,6 +122,7 @@ typedef struct st_run_params {
     int n_last; /* 32: last positions whose predictions are kept                           */
     int n_more; /* 0: room for tokens that st_run_greedy adds                              */
     bool stock_attention; /* false. true: ggml's own attention kernel, for comparison */
+    bool every; /* false. true: room for st_run_predictions; micro-batches are then shorter       */
     st_progress progress;
 } st_run_params;
 
@@ -176,6 +177,18 @@ typedef struct st_hidden_params {
  * ST_ERR_MEM; a pass then gives ST_ERR_MODEL if the architecture does not show the layer's output
  * (libllama's node "l_out-<layer>"). */
 ST_API st_status st_run_hidden(st_run *run, const st_hidden_params *p, float *out, st_error *err);
+
+/* Takes the predictions of positions pos .. pos + n - 1 (logits [n, n_vocab], of the token behind
+ * each); they come in order. A status other than ST_OK ends the pass with it. */
+typedef st_status (*st_predictions_fn)(void *ctx, int64_t pos, int64_t n, const float *logits,
+                                       st_error *err);
+
+/* From the next pass on, every pass hands over its predictions of position `from` and later ones,
+ * as far as it runs them, micro-batch by micro-batch: memory does not grow with the tokens. fn
+ * NULL ends it. ST_ERR_ARG: from is not within the tokens, or the run was made without
+ * st_run_params.every. */
+ST_API st_status st_run_predictions(st_run *run, int64_t from, st_predictions_fn fn, void *ctx,
+                                    st_error *err);
 
 /* ---- comparing predictions ------------------------------------------------------------------- */
 
@@ -287,6 +300,11 @@ typedef struct st_trace_params {
     bool resume; /* false: `checkpoint` must not be there yet. true: goes on from it and path.part,
                     with everything else as it was but n_thread; the trace comes out as without
                     the interruption, but for seconds and peak memory in its `result`       */
+    /* What else the recorded run gives, the caller's; not with a checkpoint (ST_ERR_ARG). */
+    st_hidden_params hidden;
+    float *hidden_out; /* NULL; else as st_run_hidden's out */
+    float *surprise;   /* NULL; else [n_tok]: -ln p of each token after those before it, nats; [0]
+                          is NaN */
 } st_trace_params;
 
 ST_API st_trace_params st_trace_params_default(void);
@@ -382,6 +400,56 @@ typedef struct st_proof {
 ST_API st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
                           int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err);
 ST_API void st_proof_free(st_proof *proof);
+
+/* ---- suppressing sentences -------------------------------------------------------------------
+ */
+
+/* What the predictions of later spans of tokens (sentences, say) lose if the model cannot look at
+ * an earlier one: "attention suppression" of "Thought Anchors" (arXiv 2506.19143), on the text as
+ * it stands. For each source j the model runs on from it with all reads of j's tokens denied, in
+ * every layer and head, from j's first token on:
+ *
+ *   effect[i * n + j] = mean over the tokens t of span i of ln(KL(plain_t || denied_t) + 1e-9)
+ *
+ * for i > j, NaN elsewhere. plain_t, denied_t: softmax(logits / temperature) of the prediction made
+ * at token t. Our reading: the authors compare over the likeliest tokens of both (0.9999 of the
+ * mass, 100 at most); here over the n_top likeliest of the plain one, all others as one. docs/
+ * method/suppression.md. */
+typedef struct st_suppress_params {
+    st_select_params select; /* method scan: `stream` remembers what it saw in the run before, and
+                                its choices then move where the text did not                     */
+    double pruned;      /* 0.97: the budget as ST_BUDGET_PRUNED; 0: select.k                     */
+    bool exact;         /* false. true: exact attention                                          */
+    double temperature; /* 0.6 */
+    int n_top;          /* 256: 1..n_vocab - 1                                                    */
+    st_run_params run;  /* n_last, n_more and every are ignored                                  */
+    /* [n]: columns that effect has already (an earlier job's); NULL: none */
+    const bool *have;
+    /* Called when effect has column j whole; NULL: not. Another status than ST_OK ends the job. */
+    st_status (*done)(void *ctx, int64_t j, st_error *err);
+    void *done_ctx;
+} st_suppress_params;
+
+ST_API st_suppress_params st_suppress_params_default(void);
+
+typedef struct st_suppress_report {
+    int64_t k, n_run;              /* sources that ran now */
+    int64_t n_tok_run;             /* tokens of their runs, the plain one not among them */
+    double seconds, seconds_plain; /* in all; of the plain run */
+} st_suppress_report;
+
+/* effect [n, n]: room, and with `have` what is there already. From the last source to the first, so
+ * that what stands before a source is always as the plain run left it in the cache. Memory: the
+ * cache, and n_top pairs a token. Errors: ST_ERR_ARG (spans: see st_groups_check; a parameter out
+ * of range), those of st_run_create and st_run_pass, ST_ERR_CANCELLED (effect then has the columns
+ * that `done` was called for). */
+ST_API st_status st_suppress(st_model *model, const int32_t *token, int64_t n_tok,
+                             const st_group *span, int64_t n, const st_suppress_params *p,
+                             float *effect, st_suppress_report *report, st_error *err);
+
+/* out[i * n + j] = effect[i * n + j] - mean over the sources of row i; NaN stays. May be the same
+ * array. */
+ST_API void st_suppress_center(const float *effect, int64_t n, float *out);
 
 /* The report as one JSON object, as `sparsetrace trace --json` prints it. The text is the caller's
  * (st_text_free). */

@@ -66,6 +66,11 @@ ST_API void st_receivers_free(st_receiver *receiver);
 ST_API st_status st_receiver_scores(const st_trace *trace, const st_receiver *receiver, int64_t n,
                                     int64_t near, bool correct, double *score, st_error *err);
 
+/* mean[i * n_group + j] = mean of A[i][j] over these n heads; receiver NULL: over all recorded ones
+ * (n is then ignored). mean: [n_group, n_group]. Errors: as st_receiver_scores. */
+ST_API st_status st_group_mean(const st_trace *trace, const st_receiver *receiver, int64_t n,
+                               float *mean, st_error *err);
+
 /* Anchors: the (at most) k groups of the highest score, highest first, NaN left out, ties to the
  * earlier one. Gives their number. */
 ST_API int64_t st_anchors(const double *score, int64_t n, int64_t k, int64_t *anchor);

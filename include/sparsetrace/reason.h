@@ -69,17 +69,27 @@ ST_API void st_sentences_free(st_group *sentence);
  * hashed features of the text, and, if it was trained so, over the hidden states of a model. */
 typedef struct st_tagger st_tagger;
 
-/* path NULL: the tagger that is part of the library (eight tags of "Thought Anchors", text alone);
- * else a file that tools/reason/train_tagger.py wrote. Errors: as st_tensors_open, and
+/* path NULL: the tagger of text alone that is part of the library (eight tags of "Thought
+ * Anchors"); else a file that tools/reason/train_tagger.py wrote. Errors: as st_tensors_open, and
  * ST_ERR_FORMAT with what is missing or of the wrong shape. */
 ST_API st_status st_tagger_open(const char *path, st_tagger **tagger, st_error *err);
 ST_API void st_tagger_free(st_tagger *tagger);
+
+/* The library's tagger for the hidden states of the model of this name (general.name of its GGUF
+ * file) with n_hidden numbers a sentence, if it has one; else the one of text alone, whose
+ * st_tagger_n_hidden is 0. Errors: as st_tagger_open. */
+ST_API st_status st_tagger_open_for(const char *model, int64_t n_hidden, st_tagger **tagger,
+                                    st_error *err);
 
 ST_API int st_tagger_n_tag(const st_tagger *tagger);
 ST_API const char *st_tagger_tag(const st_tagger *tagger, int tag);   /* NULL beyond the last */
 ST_API int st_tagger_find(const st_tagger *tagger, const char *name); /* -1: not in the taxonomy */
 /* Width of the hidden vector of a sentence it wants; 0: it reads the text alone. */
 ST_API int64_t st_tagger_n_hidden(const st_tagger *tagger);
+/* The layer whose hidden states it was trained on; -1: it reads the text alone, or does not say. */
+ST_API int st_tagger_hidden_layer(const st_tagger *tagger);
+/* The name of the model whose hidden states they were; "" if it does not say. */
+ST_API const char *st_tagger_model(const st_tagger *tagger);
 ST_API bool st_tagger_has_phases(const st_tagger *tagger); /* st_phases works with it */
 
 /* tag [n]: the most probable tag of each sentence, given all of them (ties to the lower tag); prob
@@ -149,6 +159,15 @@ typedef struct st_quality {
                              result_consolidation or answer on */
     double score; /* estimated probability that the final answer is right; -1: the tagger's file
                      has no such estimate. Weak: see the document */
+
+    /* What a model's attention adds (st_quality_of_attention); -1 until then. */
+    double support;      /* share of computing and checking in what the answer stands on */
+    double support_base; /* their share of the tokens before the answer: support by chance */
+    double dead_share;   /* sentences that no later one looks back at */
+    int64_t n_claim;     /* sentences that compute or conclude with a number not seen before */
+    double jump_share;   /* of these, how many lean on the text before them far less than usual */
+    double anchor_share; /* share of the receiver scores that the five anchors hold */
+    double surprise, surprise_anchor, surprise_answer; /* -ln p a token, nats */
 } st_quality;
 
 /* tag [n]: as of st_tagger_run, -1 allowed. Tags are found by the names of the built-in taxonomy.
@@ -156,6 +175,31 @@ typedef struct st_quality {
 ST_API st_status st_quality_of_text(const st_tagger *tagger, const char *text,
                                     const st_group *sentence, const int32_t *tag, int64_t n,
                                     st_quality *quality, st_error *err);
+
+/* One run's attention from sentence to sentence. */
+typedef struct st_attention {
+    const float *mean;      /* [n, n] A, mean over all heads: st_group_mean */
+    const double *receiver; /* [n] receiver scores, NaN allowed */
+    const st_group *token;  /* [n] the sentences' tokens */
+    const float *surprise;  /* [n] -ln p a token of each sentence, NaN allowed; NULL: not known */
+} st_attention;
+
+/* What attention says of one sentence. NaN: not defined. */
+typedef struct st_flow {
+    float lean; /* 0..1: mean attention of its tokens that falls on earlier sentences */
+    float used; /* the most that a later sentence, ST_NEAR (groups.h) or more behind it, looks at
+                   its tokens, in units of what it looks at such tokens on average */
+    bool dead;  /* no later one looks at it more than at others: used below the document's bound */
+    bool jump;  /* a claim that leans on little */
+} st_flow;
+
+/* Fills the attention's part of *quality, which st_quality_of_text has filled before, and flow
+ * [n]. Tags are found by the names of the built-in taxonomy. Errors: ST_ERR_ARG (a value of `mean`
+ * that is negative or not finite), ST_ERR_MEM. */
+ST_API st_status st_quality_of_attention(const st_tagger *tagger, const char *text,
+                                         const st_group *sentence, const int32_t *tag, int64_t n,
+                                         const st_attention *attention, st_flow *flow,
+                                         st_quality *quality, st_error *err);
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
@@ -183,6 +227,14 @@ ST_API void st_texts_free(st_texts *texts);
  * as position; the next call goes on behind it. ST_ERR_IO and ST_ERR_MEM end the file. Blank lines
  * are passed over. */
 ST_API st_status st_texts_next(st_texts *texts, st_text *text, st_error *err);
+
+/* The sentences that the line of the text that st_texts_next gave last names itself: its
+ * "sentences", strings or objects with "text", as labelled data has them. Each is found behind the
+ * one before it, within the bytes `part`; white space matches any. *sentence: st_sentences_free.
+ * Errors: ST_ERR_FORMAT with the line as position (no such list, a sentence that is not found),
+ * ST_ERR_MEM. */
+ST_API st_status st_texts_sentences(const st_texts *texts, const st_text *text, st_group part,
+                                    st_group **sentence, int64_t *n, st_error *err);
 
 #ifdef __cplusplus
 }

@@ -67,6 +67,8 @@ ST_API const st_tensor *st_tensors_find(const st_tensors *file,
                                         const char *name); /* NULL: absent */
 /* Value of a __metadata__ key, UTF-8, NUL-terminated, or NULL. */
 ST_API const char *st_tensors_meta(const st_tensors *file, const char *key);
+/* The i-th __metadata__ key in the order of bytes; NULL past the end. */
+ST_API const char *st_tensors_meta_key(const st_tensors *file, int64_t i);
 
 /* Writes `path` in one go: `path.tmp`, synced, renamed. On failure `path` is as it was and the .tmp
  * is removed. The data is stored in order of falling element size, so that every tensor is aligned;

@@ -163,6 +163,12 @@ ST_API st_status st_trace_writer_resume(const char *path, int64_t n_tok, int bq,
                                         const st_trace_options *opt, const st_trace_mark *mark,
                                         st_trace_writer **w, st_error *err);
 
+/* Puts a JSON document into the finished trace at `path`, as st_trace_writer_json would have,
+ * replacing one of that key: the file is written anew beside the old one and renamed. Whoever has
+ * the old one open keeps it. On failure the trace is as it was. Errors: ST_ERR_ARG (key, or not
+ * JSON: position is the byte), those of st_trace_open and st_tensors_write. */
+ST_API st_status st_trace_note(const char *path, const char *key, const char *json, st_error *err);
+
 /* Makes a trace of what an interrupted run left in a .part: all rows before the first incomplete
  * micro-batch. A micro-batch counts as complete once a later one has begun, or the run had ended.
  * `n_tok` (may be NULL) gives the rows saved. The .part stays. Errors: ST_ERR_FORMAT if not even

@@ -198,6 +198,56 @@ st_status st_receiver_scores(const st_trace *t, const st_receiver *receiver, int
     return status;
 }
 
+/* Adds a head's matrix to sum [n_group, n_group]. one: room for another. */
+static st_status add_matrix(const st_trace *t, int64_t i, int64_t h, float *one, float *sum,
+                            int64_t cells, st_error *err)
+{
+    STI_TRY(st_trace_group_matrix(t, i, h, one, err));
+    for (int64_t c = 0; c < cells; c++)
+        sum[c] += one[c];
+    return ST_OK;
+}
+
+static st_status add_matrices(const st_trace *t, const st_receiver *receiver, int64_t *n,
+                              float *one, float *sum, int64_t cells, st_error *err)
+{
+    st_trace_layer l;
+    int64_t h;
+    if (receiver == NULL)
+        *n = count_heads(t);
+    for (int64_t i = 0; receiver == NULL && st_trace_get_layer(t, i, &l, NULL) == ST_OK; i++)
+        for (h = 0; h < l.n_head; h++)
+            STI_TRY(add_matrix(t, i, h, one, sum, cells, err));
+    for (int64_t k = 0, i; receiver != NULL && k < *n; k++) {
+        if (!find_head(t, &receiver[k], &i, &h))
+            return sti_fail(err, ST_ERR_ARG, k, "L%d.H%d is not recorded", receiver[k].layer,
+                            receiver[k].head);
+        STI_TRY(add_matrix(t, i, h, one, sum, cells, err));
+    }
+    return *n > 0 ? ST_OK : sti_fail(err, ST_ERR_ARG, -1, "no heads to take the mean of");
+}
+
+st_status st_group_mean(const st_trace *t, const st_receiver *receiver, int64_t n, float *mean,
+                        st_error *err)
+{
+    st_trace_info info;
+    st_status status;
+    float *one;
+    size_t bytes;
+    STI_TRY(check_trace(t, 0, err));
+    st_trace_get_info(t, &info);
+    bytes = (size_t)(info.n_group * info.n_group) * sizeof *mean;
+    one = sti_alloc(bytes);
+    if (one == NULL)
+        return sti_fail_mem(err, bytes);
+    memset(mean, 0, bytes);
+    status = add_matrices(t, receiver, &n, one, mean, info.n_group * info.n_group, err);
+    for (int64_t c = 0; status == ST_OK && c < info.n_group * info.n_group; c++)
+        mean[c] /= (float)n;
+    sti_free(one);
+    return status;
+}
+
 int64_t st_anchors(const double *score, int64_t n, int64_t k, int64_t *anchor)
 {
     int64_t found = 0;

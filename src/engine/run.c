@@ -21,6 +21,9 @@
 /* Cuts of a sequence at multiples of this do not change what is selected. */
 #define CUT_TOK 256
 
+/* Predictions of a micro-batch, where all are wanted: at most so many numbers. */
+#define PREDICTIONS_MOST ((int64_t)1 << 26)
+
 struct st_run {
     st_model *model;
     struct llama_context *ctx;
@@ -37,6 +40,10 @@ struct st_run {
     int64_t done;
     bool stop;
     sti_hidden hidden;
+    bool every; /* predictions of a whole micro-batch have room */
+    int64_t predict_from;
+    st_predictions_fn predictions; /* NULL: only the last n_last are kept */
+    void *predictions_ctx;
 };
 
 st_run_params st_run_params_default(void)
@@ -105,6 +112,15 @@ int sti_run_ubatch(int64_t n_tok, int wish)
     return (int)sti_min(n, sti_round_up(n_tok, 32));
 }
 
+/* The largest power of two of positions whose predictions have room. */
+static int64_t every_ubatch(int64_t n_vocab)
+{
+    int64_t n = 32;
+    while (2 * n * n_vocab <= PREDICTIONS_MOST)
+        n *= 2;
+    return n;
+}
+
 static st_status make_context(st_run *r, const st_run_params *p, bool saved, st_error *err)
 {
     struct llama_context_params cp = llama_context_default_params();
@@ -116,11 +132,14 @@ static st_status make_context(st_run *r, const st_run_params *p, bool saved, st_
     r->stock = p->stock_attention;
     STI_TRY(st_ggml_configure(&gp, NULL, err));
     r->n_ubatch = sti_run_ubatch(r->n_tok, p->n_ubatch);
+    r->every = p->every;
+    if (p->every && p->n_ubatch == 0)
+        r->n_ubatch = (int)sti_min(r->n_ubatch, every_ubatch(r->model->info.n_vocab));
     cp.n_ctx = (uint32_t)sti_round_up(r->n_tok + r->n_more, 256);
     cp.n_batch = cp.n_ubatch = (uint32_t)r->n_ubatch;
     cp.n_seq_max = saved ? STI_CELLS_N_SEQ : 1;
     cp.kv_unified = true; /* all sequences in one row of cells */
-    cp.n_outputs_max = (uint32_t)sti_max(r->n_last, cp.n_seq_max);
+    cp.n_outputs_max = (uint32_t)sti_max(p->every ? r->n_ubatch : r->n_last, cp.n_seq_max);
     cp.n_threads = cp.n_threads_batch = r->model->n_thread;
     cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
     cp.swa_full = true; /* cells are positions in every layer */
@@ -212,6 +231,43 @@ st_status st_run_hidden(st_run *r, const st_hidden_params *p, float *out, st_err
                           out, err);
 }
 
+st_status st_run_predictions(st_run *r, int64_t from, st_predictions_fn fn, void *ctx,
+                             st_error *err)
+{
+    if (fn != NULL && (!r->every || from < 0 || from >= r->n_tok))
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        r->every ? "predictions from %lld on, must be within the %lld tokens"
+                                 : "predictions from %lld on: the run of %lld tokens was made "
+                                   "without room for them",
+                        (long long)from, (long long)r->n_tok);
+    r->predictions = fn;
+    r->predictions_ctx = ctx;
+    r->predict_from = fn != NULL ? from : r->n_tok;
+    return ST_OK;
+}
+
+/* Where the positions begin whose predictions are wanted. */
+static int64_t first_wanted(const st_run *r)
+{
+    int64_t last = r->n_tok - r->n_last;
+    return r->predictions != NULL ? sti_min(r->predict_from, last) : last;
+}
+
+/* What a micro-batch predicts: the last ones are kept, the wanted ones handed over. */
+static st_status take_logits(st_run *r, int64_t begin, int64_t n, st_error *err)
+{
+    int64_t n_vocab = r->model->info.n_vocab, kept = r->n_tok - r->n_last;
+    int64_t from;
+    for (int64_t i = sti_max(kept, begin); i < begin + n; i++)
+        memcpy(r->logits + (i - kept) * n_vocab, llama_get_logits_ith(r->ctx, (int32_t)(i - begin)),
+               (size_t)n_vocab * sizeof *r->logits);
+    from = r->predictions != NULL ? sti_max(r->predict_from, begin) : begin + n;
+    if (from >= begin + n)
+        return ST_OK;
+    return r->predictions(r->predictions_ctx, from, begin + n - from,
+                          llama_get_logits_ith(r->ctx, (int32_t)(from - begin)), err);
+}
+
 /* One micro-batch [begin, begin + n). */
 static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int64_t n,
                         st_error *err)
@@ -225,16 +281,11 @@ static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int
         batch->pos[i] = (llama_pos)(begin + i);
         batch->n_seq_id[i] = 1;
         batch->seq_id[i][0] = 0;
-        batch->logits[i] = begin + i >= r->n_tok - r->n_last;
+        batch->logits[i] = begin + i >= first_wanted(r);
     }
     code = llama_decode(r->ctx, *batch);
-    if (code == 0) {
-        for (int64_t i = sti_max(r->n_tok - r->n_last - begin, 0); i < n; i++)
-            memcpy(r->logits + (begin + i - (r->n_tok - r->n_last)) * r->model->info.n_vocab,
-                   llama_get_logits_ith(r->ctx, (int32_t)i),
-                   (size_t)r->model->info.n_vocab * sizeof *r->logits);
-        return ST_OK;
-    }
+    if (code == 0)
+        return take_logits(r, begin, n, err);
     if (st_ggml_take_error(err) != ST_OK)
         return err != NULL ? err->status : ST_ERR_MODEL;
     if (r->stop)

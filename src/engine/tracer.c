@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/util.h"
+#include "engine/surprise.h"
 #include "engine/tracer.h"
 
 #define DENSE_MAX_TOK 16384 /* up to here the default comparison is with a dense run */
@@ -207,13 +208,24 @@ static st_status write_result(sti_tracer *t, st_trace_writer *w, st_error *err)
     return status;
 }
 
+/* What the recorded run gives beside the trace. */
+static st_status collect(sti_tracer *t, sti_surprise *surprise, st_error *err)
+{
+    if (t->p->hidden_out != NULL)
+        STI_TRY(st_run_hidden(t->run, &t->p->hidden, t->p->hidden_out, err));
+    return t->p->surprise != NULL ? sti_surprise_begin(surprise, t->run, err) : ST_OK;
+}
+
 static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int32_t *token,
                               int64_t n_tok, int64_t start, st_error *err)
 {
     sti_tally tally = {.writer = writer};
+    sti_surprise surprise = {token, n_tok, t->model->info.n_vocab, t->p->surprise};
     st_trace_report *r = t->report;
     st_pass pass;
     st_status status = writer != NULL ? write_recipe(t, writer, token, n_tok, err) : ST_OK;
+    if (status == ST_OK)
+        status = collect(t, &surprise, err);
     if (status == ST_OK)
         status = sti_tracer_pass(t, t->ggml.select.k, &tally, "recorded run", &pass, err);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
@@ -266,6 +278,13 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
     assume_floor(t);
 }
 
+static st_status create_run(sti_tracer *t, const int32_t *token, int64_t n_tok, st_error *err)
+{
+    st_run_params rp = t->p->run;
+    rp.every = rp.every || t->p->surprise != NULL;
+    return sti_run_create(t->model, token, n_tok, &rp, t->checkpoint != NULL, &t->run, err);
+}
+
 /* Everything before the recorded run. */
 static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_error *err)
 {
@@ -284,8 +303,7 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
                                        &t->ggml.select.k, err));
     if (t->p->measure_floor)
         STI_TRY(stock_run(t, token, n_tok, err));
-    STI_TRY(
-        sti_run_create(t->model, token, n_tok, &t->p->run, t->checkpoint != NULL, &t->run, err));
+    STI_TRY(create_run(t, token, n_tok, err));
     if (r->against == ST_AGAINST_DENSE)
         STI_TRY(dense_run(t, err));
     search = llama_time_us();
@@ -302,6 +320,9 @@ static st_status open_files(sti_tracer *t, const int32_t *token, int64_t n_tok, 
 {
     const st_trace_params *p = t->p;
     st_trace_mark mark;
+    if (p->checkpoint != NULL && (p->hidden_out != NULL || p->surprise != NULL))
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "a checkpoint keeps neither hidden states nor surprises");
     if (p->checkpoint != NULL && path == NULL)
         return sti_fail(err, ST_ERR_ARG, -1, "a checkpoint goes with a trace that is written");
     if (p->resume && p->checkpoint == NULL)

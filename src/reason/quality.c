@@ -131,7 +131,15 @@ st_status st_quality_of_text(const st_tagger *t, const char *text, const st_grou
                       .repeated_share = -1.0,
                       .answer_at = -1.0,
                       .checked_after = -1.0,
-                      .score = -1.0};
+                      .score = -1.0,
+                      .support = -1.0,
+                      .support_base = -1.0,
+                      .dead_share = -1.0,
+                      .jump_share = -1.0,
+                      .anchor_share = -1.0,
+                      .surprise = -1.0,
+                      .surprise_anchor = -1.0,
+                      .surprise_answer = -1.0};
     w.n_new = sti_alloc((size_t)n * sizeof *w.n_new);
     if (w.n_new == NULL)
         return sti_fail_mem(err, (size_t)n * sizeof *w.n_new);

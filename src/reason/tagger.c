@@ -146,24 +146,53 @@ static st_status read_file(st_tagger *t, st_error *err)
     return read_score(t, err);
 }
 
-st_status st_tagger_open(const char *path, st_tagger **tagger, st_error *err)
+/* The tagger of an open file; on failure the file is closed. */
+static st_status make_tagger(st_tensors *file, st_tagger **tagger, st_error *err)
 {
     st_tagger *t = sti_calloc(sizeof *t);
     st_status status;
     *tagger = NULL;
-    if (t == NULL)
+    if (t == NULL) {
+        st_tensors_free(file);
         return sti_fail_mem(err, sizeof *t);
-    status = path != NULL ? st_tensors_open(path, &t->file, err)
-                          : sti_tensors_open_bytes(sti_tagger_data, (int64_t)sti_tagger_data_bytes,
-                                                   &t->file, err);
-    if (status == ST_OK)
-        status = read_file(t, err);
+    }
+    t->file = file;
+    status = read_file(t, err);
     if (status != ST_OK) {
         st_tagger_free(t);
         return status;
     }
     *tagger = t;
     return ST_OK;
+}
+
+static st_status open_bytes(const unsigned char *data, unsigned long bytes, st_tagger **tagger,
+                            st_error *err)
+{
+    st_tensors *file;
+    *tagger = NULL;
+    STI_TRY(sti_tensors_open_bytes(data, (int64_t)bytes, &file, err));
+    return make_tagger(file, tagger, err);
+}
+
+st_status st_tagger_open(const char *path, st_tagger **tagger, st_error *err)
+{
+    st_tensors *file;
+    if (path == NULL)
+        return open_bytes(sti_tagger_data, sti_tagger_data_bytes, tagger, err);
+    *tagger = NULL;
+    STI_TRY(st_tensors_open(path, &file, err));
+    return make_tagger(file, tagger, err);
+}
+
+st_status st_tagger_open_for(const char *model, int64_t n_hidden, st_tagger **tagger, st_error *err)
+{
+    STI_TRY(
+        open_bytes(sti_tagger_smollm2_135m_data, sti_tagger_smollm2_135m_data_bytes, tagger, err));
+    if (strcmp(st_tagger_model(*tagger), model) == 0 && st_tagger_n_hidden(*tagger) == n_hidden)
+        return ST_OK;
+    st_tagger_free(*tagger);
+    return st_tagger_open(NULL, tagger, err);
 }
 
 void st_tagger_free(st_tagger *t)
@@ -199,6 +228,21 @@ int st_tagger_find(const st_tagger *t, const char *name)
 int64_t st_tagger_n_hidden(const st_tagger *t)
 {
     return t->n_hidden;
+}
+
+int st_tagger_hidden_layer(const st_tagger *t)
+{
+    const char *text = st_tensors_meta(t->file, "hidden_layer");
+    char *end;
+    long layer = text != NULL ? strtol(text, &end, 10) : -1;
+    bool sound = text != NULL && end != text && *end == '\0' && layer >= 0 && layer < 100000;
+    return sound ? (int)layer : -1;
+}
+
+const char *st_tagger_model(const st_tagger *t)
+{
+    const char *model = st_tensors_meta(t->file, "hidden_model");
+    return model != NULL ? model : "";
 }
 
 bool st_tagger_has_phases(const st_tagger *t)

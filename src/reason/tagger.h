@@ -26,8 +26,10 @@ struct st_tagger {
     const float *score_mean, *score_scale, *score_weight, *score_bias; /* NULL: no score */
 };
 
-/* tagger_data.c, which the build makes from tagger.safetensors. */
+/* tagger_data.c and its like, which the build makes from the .safetensors files. */
 extern const unsigned char sti_tagger_data[];
 extern const unsigned long sti_tagger_data_bytes;
+extern const unsigned char sti_tagger_smollm2_135m_data[];
+extern const unsigned long sti_tagger_smollm2_135m_data_bytes;
 
 #endif

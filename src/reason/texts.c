@@ -10,6 +10,7 @@
 #include <yyjson.h>
 
 #include "base/util.h"
+#include "reason/given.h"
 #include "reason/lines.h"
 #include "sparsetrace/reason.h"
 
@@ -146,6 +147,14 @@ st_status st_texts_open(const char *path, bool jsonl, const char *field, st_text
     }
     *texts = t;
     return ST_OK;
+}
+
+st_status st_texts_sentences(const st_texts *t, const st_text *text, st_group part,
+                             st_group **sentence, int64_t *n, st_error *err)
+{
+    yyjson_val *root = yyjson_doc_get_root(t->doc);
+    return sti_given_sentences(yyjson_obj_get(root, "sentences"), text->text, part, text->line,
+                               sentence, n, err);
 }
 
 static void forget_text(st_texts *t)

@@ -83,6 +83,8 @@ typedef struct sti_tokens_head {
 
 /* 1..64 of a-z 0-9 _ - . and not one of the metadata keys that the trace writer fills itself. */
 bool sti_document_key_ok(const char *key);
+/* note.c: ST_ERR_ARG unless a document may be stored so. */
+st_status sti_document_check(const char *key, const char *json, st_error *err);
 
 /* ---- appending ------------------------------------------------------------------------------- */
 

@@ -28,7 +28,7 @@ typedef struct meta_pair {
 struct st_tensors {
     sti_mapping map;
     bool in_memory; /* `map` is not a map but the caller's bytes */
-    char *header; /* strings of `doc` point into it */
+    char *header;   /* strings of `doc` point into it */
     int64_t header_bytes;
     yyjson_doc *doc;
     entry *tensor; /* in order of data */
@@ -470,6 +470,11 @@ const char *st_tensors_meta(const st_tensors *f, const char *key)
 {
     const meta_pair *m = find_meta(f, key);
     return m == NULL ? NULL : m->value;
+}
+
+const char *st_tensors_meta_key(const st_tensors *f, int64_t i)
+{
+    return i >= 0 && i < f->n_meta ? f->meta[i].key : NULL;
 }
 
 int64_t sti_tensors_name_position(const st_tensors *f, const char *name)

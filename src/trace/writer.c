@@ -398,20 +398,9 @@ st_status st_trace_writer_tokens(st_trace_writer *w, const int32_t *token, const
 
 st_status st_trace_writer_json(st_trace_writer *w, const char *key, const char *json, st_error *err)
 {
-    const char *why;
-    int64_t n[2], at;
-    st_status status;
+    int64_t n[2];
     STI_TRY(check_open(w, err));
-    if (key == NULL || json == NULL || !sti_document_key_ok(key))
-        return sti_fail(
-            err, ST_ERR_ARG, -1,
-            "a document's key must be 1..64 of a-z 0-9 _ - . and none of the writer's own");
-    status = sti_json_check(json, &at, &why);
-    if (status == ST_ERR_MEM)
-        return sti_fail_mem(err, strlen(json));
-    if (status != ST_OK)
-        return sti_fail(err, ST_ERR_ARG, at, "document \"%s\" is not JSON: %s at its byte %lld",
-                        key, why, (long long)at);
+    STI_TRY(sti_document_check(key, json, err));
     n[0] = (int64_t)strlen(key);
     n[1] = (int64_t)strlen(json);
     sti_bytes piece[3] = {{n, sizeof n}, {key, (size_t)n[0] + 1}, {json, (size_t)n[1] + 1}};

@@ -100,4 +100,38 @@ misused "unexpected" reason -f two.txt word
 refused "no regular expression" reason -f two.txt --regex '('
 good reason -f two.txt --regex ' A ' --csv
 check "regex: two sentences" is "$(wc -l <"$out")" 3
+
+# ---- sentences that the line lists --------------------------------------------------------------
+py <<'PYTHON'
+text = "<think>One here.  Two\n there, three. Four</think> Five after it."
+given = ['One here.', {"text": "Two there,"}, {"text": " three."}, "Five after it."]
+import json
+lines = [{"text": text, "sentences": given}, {"text": text}, {"text": text, "sentences": ["One", "nowhere"]},
+         {"text": text, "sentences": ["Five", "One"]}, {"text": text, "sentences": [7]}, {"text": text, "sentences": []}]
+open("given.jsonl", "w").write("".join(json.dumps(x) + "\n" for x in lines))
+PYTHON
+run reason --jsonl given.jsonl --given --csv
+check "given: exit 1" is "$code" 1
+check "given: four sentences and a head" is "$(grep -c '^"line 1"\|^trace' "$out")" 5
+check "given: white space matches" says "$out" '"Two'
+check "given: behind the reasoning" says "$out" '"Five after it."'
+for said in 'line 2 has no list "sentences"' "line 3: sentence 1 does not stand" "line 4: sentence 1 does not stand" \
+    "line 5: sentence 0 does not stand"; do
+    check "given says: $said" says "$err" "$said"
+done
+check "given: an empty list is no failure" is "$(wc -l <"$err")" 4
+misused "--given belongs to --jsonl" reason -f two.txt --given
+
+# ---- two traces side by side --------------------------------------------------------------------
+printf 'A first sentence! Something else. a FIRST sentence.' >three.txt
+good reason --compare two.txt three.txt
+check "compare: counts" says "$out" "sentences                           2            3"
+check "compare: one of A's is in B, two of B's in A" says "$out" "that the other has                1            2"
+good reason --compare two.txt three.txt --json
+check "compare: parses" parses "$out"
+check "compare: shared" says "$out" '{"shared":[1,2],"a":{"version":1,'
+good reason --compare empty.txt two.txt
+refused "cannot open absent.txt" reason --compare two.txt absent.txt
+misused "--compare wants two files" reason --compare two.txt
+misused "--compare wants two files" reason --compare two.txt three.txt -f one.txt
 report

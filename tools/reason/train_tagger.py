@@ -10,7 +10,7 @@ labelled.jsonl has one trace a line: {"sentences": [{"text": "...", "tags": ["..
 sentence counts. The taxonomy is every tag that occurs at least --least times, or --tags A,B,...; sentences
 with other tags train as nothing: they keep their place with the tag before them. With --hidden FILE (.npz or
 .safetensors, one array [n_sentence, d] a trace, under its id or as "trace.<line from 0>") the tagger reads
-hidden states as well, and wants them when it runs.
+hidden states as well, and wants them when it runs; `sparsetrace reason -m MODEL --layer N --hidden FILE` writes them.
 
 Packages: tools/reason/requirements.txt. One thread, about a minute for 4,000 sentences; --evaluate takes as
 many times that as there are problems, and prints what docs/method/reasoning.md reports.
@@ -31,6 +31,7 @@ import numpy as np
 import phases
 import scipy.sparse
 import text_features
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 
@@ -62,13 +63,21 @@ def read_traces(path):
 
 
 def read_hidden(path, traces):
-    arrays = dict(np.load(path)) if path.endswith(".npz") else load_file(path)
+    """Gives the traces their hidden states; returns what the file says of where they come from."""
+    meta = {}
+    if path.endswith(".npz"):
+        arrays = dict(np.load(path))
+    else:
+        arrays = load_file(path)
+        with safe_open(path, "np") as f:
+            meta = f.metadata() or {}
     for i, t in enumerate(traces):
         x = arrays.get(t.id, arrays.get(f"trace.{i}"))
         if x is None or len(x) != len(t.texts):
             have = "no array" if x is None else f"{len(x)} rows"
             sys.exit(f"{path}: {t.id} has {len(t.texts)} sentences and {have}")
         t.hidden = x.reshape(len(x), -1).astype(np.float64)
+    return meta
 
 
 def choose_taxonomy(traces, option, least):
@@ -294,6 +303,9 @@ def write(path, model, taxonomy, phase_model, tag_prior, score_model, recipe):
         "tags": json.dumps(taxonomy),
         "recipe": json.dumps(recipe),
     }
+    if model.v is not None:
+        meta["hidden_layer"] = str(recipe["layer"])
+        meta["hidden_model"] = recipe["model"]
     save_file(tensors, path, meta)
 
 
@@ -302,7 +314,8 @@ def parse():
     p.add_argument("labelled")
     p.add_argument("-o", "--output")
     p.add_argument("--hidden", help="hidden states of the sentences, .npz or .safetensors")
-    p.add_argument("--hidden-from", default="", help="what they are, for the recipe: model and layer")
+    p.add_argument("--model", help="general.name of the model they come from (the file says)")
+    p.add_argument("--layer", type=int, help="the layer they come from (the file says)")
     p.add_argument("--tags", help="the taxonomy: names with commas between")
     p.add_argument("--least", type=int, default=5, help="a tag occurs this often, else it is left out (5)")
     p.add_argument("--spread", type=int, default=2, help="a feature occurs in traces of this many problems (2)")
@@ -323,8 +336,13 @@ def main():
     traces = read_traces(options.labelled)
     if not traces:
         sys.exit(f"{options.labelled}: no trace with sentences")
+    meta = {}
     if options.hidden:
-        read_hidden(options.hidden, traces)
+        meta = read_hidden(options.hidden, traces)
+        options.layer = int(meta.get("layer", -1)) if options.layer is None else options.layer
+        options.model = options.model or meta.get("model", "")
+        if options.layer < 0 or not options.model:
+            sys.exit(f"{options.hidden} does not say its model and layer: give --model NAME --layer N")
     taxonomy = choose_taxonomy(traces, options.tags, options.least)
     if not 1 <= len(taxonomy) <= 64:
         sys.exit(f"the taxonomy has {len(taxonomy)} tags, must be 1 to 64")
@@ -357,7 +375,9 @@ def main():
             "l2": options.l2,
             "l2_hidden": options.l2_hidden if options.hidden else None,
             "iterations": options.iterations,
-            "hidden_from": options.hidden_from,
+            "model": options.model,
+            "attention": meta.get("attention"),
+            "layer": options.layer,
             "numpy": np.__version__,
             "scipy": scipy.__version__,
         }

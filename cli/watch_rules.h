@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * watch_rules.h — rules over a growing chain of thought, out of a small file:
+ *
+ *   # a name, a colon, conditions that must all hold
+ *   doubt-loop: doubts_of_10 >= 6
+ *   unchecked-answer: tag = final_answer_emission and checks = 0
+ */
+#ifndef CLI_WATCH_RULES_H
+#define CLI_WATCH_RULES_H
+
+#include "sparsetrace/reason.h"
+
+/* What a rule can ask for. docs/man/sparsetrace-watch.1.md explains each. */
+typedef enum watch_value {
+    WATCH_SENTENCES,
+    WATCH_DOUBTS,
+    WATCH_CHECKS,
+    WATCH_RESULTS,
+    WATCH_ANSWERS,
+    WATCH_DOUBTS_OF_10,
+    WATCH_SINCE_DOUBT,
+    WATCH_SINCE_CHECK,
+    WATCH_SINCE_RESULT,
+    WATCH_REPEATED,
+    WATCH_VALUE_COUNT
+} watch_value;
+
+typedef struct watch_state {
+    double value[WATCH_VALUE_COUNT];
+    const char *tag, *phase; /* of the newest sentence */
+} watch_state;
+
+typedef struct watch_rules watch_rules;
+
+/* path NULL: those of the manual page. Errors: ST_ERR_IO; ST_ERR_FORMAT with the line as position
+ * and what is wrong there. */
+st_status watch_rules_open(const char *path, watch_rules **rules, st_error *err);
+void watch_rules_free(watch_rules *rules);
+
+/* The rules that hold now and did not at the last call, one after the other: the name of the next
+ * one, *text its conditions; NULL: no more. Start a round with *at 0. */
+const char *watch_rules_next(watch_rules *rules, const watch_state *state, int *at,
+                             const char **text);
+
+#endif
