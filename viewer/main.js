@@ -60,7 +60,8 @@ class Page {
     constructor(trace, view, overview, selections, text) {
         this.trace = trace;
         this.g = trace.geometry;
-        this.needle = view.document("view").needle_blk;
+        this.needles = view.document("view").needles; // key blocks of the trace, the likeliest first
+        this.needleAt = -1;
         this.selections = selections;
         this.text = text;
         this.hovered = -1;
@@ -75,7 +76,7 @@ class Page {
     }
 
     listen() {
-        byId("needle").disabled = !(this.needle >= 0);
+        byId("needle").disabled = this.needles.length === 0;
         byId("needle").addEventListener("click", () => this.findNeedle());
         byId("unselect").addEventListener("click", () => change({ sel: "" }));
         byId("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
@@ -193,16 +194,21 @@ class Page {
         );
     }
 
-    findNeedle() {
+    // Selects the first needle, then the next, and opens the head that reads it most.
+    async findNeedle() {
+        this.needleAt = (this.needleAt + 1) % this.needles.length;
         const size = this.trace.document("view")?.bk_trace ?? this.g.bk; // an excerpt may have larger blocks
-        const begin = this.needle * size;
+        const begin = this.needles[this.needleAt] * size;
         const end = Math.min(this.g.nTok, begin + size);
-        const best = this.grid.heads.reduce((a, b) => ((b.measure.needle || 0) > (a.measure.needle || 0) ? b : a));
+        const last = (this.g.rowEnd || this.g.nTok) - 1;
+        const { by } = await this.selections.reads(last, last + 1, null);
+        const best = this.selections.heads[by[Math.floor(begin / this.g.bk)]];
+        byId("needle").textContent = `needle ${this.needleAt + 1} of ${this.needles.length}`;
         change({
             sel: formatSpans([[begin, end]]),
             at: String(begin),
-            measure: "needle",
-            head: `${best.layer}.${best.head}`,
+            ...(this.needleAt === 0 ? { measure: "needle" } : {}),
+            ...(best ? { head: `${best.layer}.${best.head}` } : {}),
         });
     }
 

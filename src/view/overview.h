@@ -30,7 +30,7 @@ void sti_overview_tensors_free(sti_overview_tensors *t);
 st_status sti_overview_fold(const st_overview *o, int64_t bytes, st_overview **folded,
                             st_error *err);
 
-/* The JSON document "view" of a file: {"needle_blk": ..., "trace_bytes": ..., "measures": [...],
+/* The JSON document "view" of a file: {"needles": [...], "trace_bytes": ..., "measures": [...],
  * <more>}. `more` may be NULL. sti_free; NULL: out of memory. */
 char *sti_overview_json(const st_overview *o, const char *more);
 

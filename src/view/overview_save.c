@@ -56,13 +56,17 @@ void sti_overview_tensors_free(sti_overview_tensors *t)
 
 char *sti_overview_json(const st_overview *o, const char *more)
 {
-    size_t size = 256 + (more != NULL ? strlen(more) : 0);
+    size_t size = 512 + (more != NULL ? strlen(more) : 0);
     char *json = sti_alloc(size);
     int at;
     if (json == NULL)
         return NULL;
-    at = snprintf(json, size, "{\"needle_blk\":%lld,\"trace_bytes\":%lld,\"measures\":[",
-                  (long long)o->info.needle_blk, (long long)o->trace_bytes);
+    at = snprintf(json, size, "{\"needles\":[");
+    for (int n = 0; n < o->info.n_needle; n++)
+        at += snprintf(json + at, size - (size_t)at, "%s%lld", n > 0 ? "," : "",
+                       (long long)o->info.needle[n]);
+    at += snprintf(json + at, size - (size_t)at, "],\"trace_bytes\":%lld,\"measures\":[",
+                   (long long)o->trace_bytes);
     for (int m = 0; m < ST_VIEW_MEASURE_COUNT; m++)
         at += snprintf(json + at, size - (size_t)at, "%s\"%s\"", m > 0 ? "," : "",
                        st_view_measure_name((st_view_measure)m));
