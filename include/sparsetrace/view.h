@@ -3,7 +3,8 @@
  * sparsetrace/view.h — what a viewer wants of a trace: an overview of all heads at once, and an
  * excerpt that fits into a stated number of bytes. Both save themselves as safetensors
  * (docs/view-format.md). `sparsetrace view` puts an excerpt into one .html, or serves an overview
- * beside the trace itself.
+ * beside the trace itself. Of a trace with groups (sentences) an overview also has the receiver
+ * heads, the receiver scores, who leans on whom (groups.h) and a matrix of who reads whom.
  */
 #ifndef SPARSETRACE_VIEW_H
 #define SPARSETRACE_VIEW_H

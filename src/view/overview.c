@@ -8,10 +8,11 @@
 #include "view/overview.h"
 
 #define CELLS_MAX 256
-#define RECEIVER_GAP 4   /* key blocks between a reader and what counts as read from afar */
-#define NEEDLE_GAP 128   /* tokens at the end that may be the question about the needle */
-#define NEEDLE_GAP_BLK 4 /* ... and query blocks */
-#define NEEDLE_NEAR 31   /* tokens around a needle that are no other one */
+#define SENTENCE_CELLS 1024 /* rows and columns of the matrix of sentences */
+#define RECEIVER_GAP 4      /* key blocks between a reader and what counts as read from afar */
+#define NEEDLE_GAP 128      /* tokens at the end that may be the question about the needle */
+#define NEEDLE_GAP_BLK 4    /* ... and query blocks */
+#define NEEDLE_NEAR 31      /* tokens around a needle that are no other one */
 
 const char *st_view_measure_name(st_view_measure measure)
 {
@@ -229,6 +230,7 @@ st_status st_overview_create(const st_trace *t, int cells, st_overview **overvie
 {
     struct sums s = {.trace = t};
     st_overview *o = NULL;
+    st_status status;
     int64_t n_head = 0;
     *overview = NULL;
     if (cells < 1 || cells > CELLS_MAX)
@@ -251,8 +253,14 @@ st_status st_overview_create(const st_trace *t, int cells, st_overview **overvie
     sti_free(s.rows_in);
     sti_free(s.column);
     sti_free(s.begin_here);
-    *overview = o;
-    return o != NULL ? ST_OK : sti_fail_mem(err, (size_t)t->info.nbk * sizeof *s.column);
+    if (o == NULL)
+        return sti_fail_mem(err, (size_t)t->info.nbk * sizeof *s.column);
+    status = sti_sentences_create(t, SENTENCE_CELLS, &o->sentences, err);
+    if (status == ST_OK)
+        *overview = o;
+    else
+        st_overview_free(o);
+    return status;
 }
 
 void st_overview_free(st_overview *o)
@@ -261,6 +269,7 @@ void st_overview_free(st_overview *o)
         return;
     sti_free(o->head);
     sti_free(o->map);
+    sti_sentences_free(&o->sentences);
     sti_free(o);
 }
 
@@ -336,5 +345,7 @@ st_status sti_overview_fold(const st_overview *o, int64_t bytes, st_overview **f
         f = coarser;
     }
     *folded = f;
-    return f != NULL ? ST_OK : sti_fail_mem(err, (size_t)size);
+    if (f == NULL)
+        return sti_fail_mem(err, (size_t)size);
+    return sti_sentences_fold(&o->sentences, bytes, &f->sentences, err);
 }
