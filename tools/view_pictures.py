@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Pictures of the viewer for the documents: docs/viewer/*.png, of pages that `sparsetrace view` wrote.
+"""Pictures of the viewer for README and the documents: docs/viewer/*.png, of pages that `sparsetrace view` wrote.
 
 usage: view_pictures.py OUT_DIR DEMO.html REASONING.html
 

@@ -192,6 +192,7 @@ export class ReasonView {
             const found = cell(event);
             if (found) this.tell(this.pair(found));
         });
+        this.matrix.addEventListener("keydown", (event) => this.onMatrixKey(event));
         this.matrix.addEventListener("click", (event) => {
             const found = cell(event);
             if (found) this.choose(this.readings[0], event.shiftKey ? found.j : found.i);
@@ -214,6 +215,19 @@ export class ReasonView {
         const reading = this.chosen?.reading ?? this.readings[0];
         const i = (this.chosen?.i ?? -step) + step;
         this.choose(reading, Math.min(Math.max(i, 0), reading.sentences.length - 1));
+    }
+
+    // Arrows go from cell to cell of the matrix, Enter chooses the reader, Shift and Enter what is read.
+    onMatrixKey(event) {
+        const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+        const n = this.readings[0].sentences.length;
+        const { i, j } = this.cell ?? { i: n - 1, j: 0 };
+        if (event.key === "Enter") return this.choose(this.readings[0], event.shiftKey ? j : i);
+        if (!step || event.ctrlKey || event.altKey || event.metaKey) return undefined;
+        event.preventDefault();
+        const within = (k) => Math.min(Math.max(k, 0), n - 1);
+        this.cell = { i: within(i + step[0]), j: within(j + step[1]) };
+        return this.tell(this.pair(this.cell));
     }
 
     // ---- pictures -----------------------------------------------------------------------------------------------

@@ -458,6 +458,21 @@ def test_matrix_tells_the_mean_over_receiver_heads(open_page, reasoned):
     assert page.locator('[data-sentence="20"]').get_attribute("aria-current") == "true"
 
 
+def test_matrix_by_keys_of_a_served_trace(open_page, reasoned):
+    process = subprocess.Popen([CLI, "view", reasoned[0], "--serve", "0"], stdout=subprocess.PIPE, text=True)
+    page = open_page(re.search(r"http://\S+/", process.stdout.readline()).group() + "#panel=reason")
+    settle(page)
+    page.locator("#matrix").focus()
+    for key in ("ArrowUp", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("#reason-facts").inner_text().startswith("22 ")
+    page.keyboard.press("Shift+Enter")
+    settle(page)
+    assert page.locator('[data-sentence="2"]').get_attribute("aria-current") == "true"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+
+
 def test_two_traces_are_compared(open_page, reasoned, tmp_path):
     other = reasoning(SPANS[:10]) | {"id": "the other"}
     (tmp_path / "other.json").write_text(json.dumps(other))
@@ -507,7 +522,7 @@ def test_pictures(open_page, reasoned, panel):
 
 def test_controls_have_names(open_page, made):
     page = open_page(made[1])
-    nameless = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[tabindex]')]
+    nameless = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[tabindex], [role=application]')]
         .filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length))
         .map((e) => e.outerHTML)""")
     assert nameless == []
