@@ -38,6 +38,21 @@ static int parse_k(const char *text, const char *verb, st_select_params *p, st_b
     return -1;
 }
 
+/* Pooled budgets, for methods that can, unless told otherwise with --pruned. */
+static int parse_pool(const budget_args *b, const char *verb, st_select_params *p)
+{
+    st_error err;
+    p->pooled = b->pooled != NULL ? strcmp(b->pooled, "on") == 0 : b->pruned >= 0;
+    if (b->pooled != NULL && !p->pooled && strcmp(b->pooled, "off") != 0)
+        return args_complain(verb, "--pooled: \"%s\" is neither on nor off", b->pooled);
+    if (st_select_params_check(p, &err) == ST_OK)
+        return -1;
+    if (b->pooled != NULL)
+        return args_complain(verb, "--pooled: %s", err.message);
+    p->pooled = false;
+    return -1;
+}
+
 int budget_args_apply(const budget_args *b, const char *verb, st_select_params *p,
                       st_budget *budget, double *pruned)
 {
@@ -70,5 +85,5 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
         p->mass = (float)b->mass;
         *budget = ST_BUDGET_MASS;
     }
-    return -1;
+    return parse_pool(b, verb, p);
 }

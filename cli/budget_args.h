@@ -10,7 +10,7 @@
 
 /* As typed; fill with budget_args_default before parsing. */
 typedef struct budget_args {
-    const char *k, *select;
+    const char *k, *select, *pooled;
     double pruned, mass; /* -1: not given */
     int64_t block_q, block_k, rows;
 } budget_args;
@@ -26,6 +26,8 @@ budget_args budget_args_default(void);
          "prune at least this share of the causal pairs, e.g. 0.97"},                              \
         {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                   \
          "keep the fewest blocks that hold this share of the mass, at most --k (256)"},            \
+        {"--pooled", "on|off", ARG_TEXT, &(b).pooled, 0, 0,                                        \
+         "heads and neighbours share their budgets, --k is a mean (on with --pruned)"},            \
         {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
         {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},          \

@@ -116,6 +116,7 @@ static int add_setting(ruler_job *j, const st_select_params *select, const char 
 {
     ruler_setting *s = &j->setting[j->n_setting];
     bool is_k = j->a->k != NULL;
+    st_error err;
     char *end;
     if (j->n_setting == RULER_SETTING_MAX)
         return args_complain("ruler", "more than %d methods and budgets", RULER_SETTING_MAX);
@@ -133,6 +134,8 @@ static int add_setting(ruler_job *j, const st_select_params *select, const char 
         s->pruned = strtod(budget, &end);
         if (*budget == '\0' || *end != '\0' || !(s->pruned >= 0 && s->pruned < 1))
             return args_complain("ruler", "--pruned: \"%s\" is not a share of 0..1", budget);
+        s->select.pooled = true; /* where the method can */
+        s->select.pooled = st_select_params_check(&s->select, &err) == ST_OK;
     }
     j->n_setting++;
     return -1;

@@ -182,6 +182,7 @@ static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t k)
     yyjson_mut_obj_add_int(d, o, "rows", p->select.rows);
     yyjson_mut_obj_add_int(d, o, "beam", p->select.beam);
     yyjson_mut_obj_add_real(d, o, "rerank", (double)p->select.rerank);
+    yyjson_mut_obj_add_bool(d, o, "pooled", p->select.pooled);
 }
 
 /* As they can be read again by st_edits_read. */

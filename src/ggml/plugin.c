@@ -100,6 +100,8 @@ static bool set_option(st_ggml_params *p, const char *name, const char *value)
         p->exact_below = number;
     else if (strcmp(name, "exact") == 0)
         p->exact = number != 0;
+    else if (strcmp(name, "pooled") == 0)
+        p->select.pooled = number != 0;
     else if (strcmp(name, "linear") == 0)
         p->linear = number != 0;
     else

@@ -6,6 +6,9 @@
 #include "base/util.h"
 #include "select/frame.h"
 
+/* Pooled, a query block may keep so many candidates, or four times its quota. */
+#define POOL_MOST 64
+
 sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb)
 {
     sti_frame f = {0};
@@ -34,6 +37,8 @@ sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb
     f.cand_hi = all_hi / p->bk - p->window_blk;
     if (f.cand_hi <= f.cand_lo)
         f.cand_lo = f.cand_hi = f.blk_hi;
-    f.budget = sti_clamp(p->k - sti_frame_always(&f), 0, sti_frame_candidates(&f));
+    f.budget = f.quota = sti_clamp(p->k - sti_frame_always(&f), 0, sti_frame_candidates(&f));
+    if (p->pooled && f.quota > 0)
+        f.budget = sti_min(sti_max(4 * f.quota, POOL_MOST), sti_frame_candidates(&f));
     return f;
 }

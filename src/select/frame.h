@@ -17,7 +17,8 @@ typedef struct sti_frame {
     int n_row;
     int64_t blk_lo, blk_hi;   /* visible key blocks [blk_lo, blk_hi); equal: nothing is visible */
     int64_t cand_lo, cand_hi; /* candidates; blk_lo <= cand_lo <= cand_hi <= blk_hi */
-    int64_t budget;           /* candidates to keep: k less the always-kept, 0..candidates */
+    int64_t quota;            /* its part of the budget: k less the always-kept, 0..candidates */
+    int64_t budget; /* candidates it may keep: the quota, or more where budgets are pooled */
 } sti_frame;
 
 /* The frame of absolute query block `qb`, which must hold at least one row of a. */
@@ -30,6 +31,12 @@ static inline int64_t sti_frame_candidates(const sti_frame *f)
 static inline int64_t sti_frame_always(const sti_frame *f)
 {
     return f->blk_hi - f->blk_lo - sti_frame_candidates(f);
+}
+
+/* Its budget is settled among the frames of its pool (settle.h). */
+static inline bool sti_frame_pooled(const sti_frame *f)
+{
+    return f->budget > f->quota;
 }
 
 #endif

@@ -180,6 +180,11 @@ static int by_number(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
+void sti_sort_blocks(int32_t *block, int64_t n)
+{
+    qsort(block, (size_t)n, sizeof *block, by_number);
+}
+
 /* Floats as integers in the same order; NaN comes last. */
 static int32_t ordered_bits(float x)
 {
@@ -256,12 +261,31 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
     if (w->p->mass > 0.0f) {
         n_kept = top_ordered(w->score, n, f->budget, kept);
         n_kept = fewest_for_mass(w->p->mass, share_r, always, lane0, lane1, kept, n_kept, kept);
-        qsort(kept, (size_t)n_kept, sizeof *kept, by_number);
+        sti_sort_blocks(kept, n_kept);
     } else {
         n_kept = sti_top(w, w->score, n, f->budget, kept);
     }
     for (int64_t i = 0; i < n_kept; i++)
         kept[i] = candidate[kept[i]];
+    return n_kept;
+}
+
+/* The best candidates, best first, and what each is worth: its share of the mass times the share
+ * that is missing without it and those after it, means over lanes [lane0, lane1). That is half of
+ * what it takes off the square of the missing mass. always, inv [16]. */
+static int64_t keep_by_gain(const sti_work *w, const sti_frame *f, const float *always,
+                            const float *inv, int lane0, int lane1, int64_t n, int32_t *kept,
+                            float *gain)
+{
+    int64_t n_kept = top_ordered(w->score, n, f->budget, kept);
+    float missing = 0.0f, lanes = (float)(lane1 - lane0), to_mean = 1.0f / (lanes * lanes);
+    for (int r = lane0; r < lane1; r++)
+        missing += 1.0f - always[r] * inv[r];
+    for (int64_t i = 0; i < n_kept; i++) {
+        float share = w->score[kept[i]];
+        gain[i] = missing > 0.0f ? share * missing * to_mean : 0.0f;
+        missing -= share;
+    }
     return n_kept;
 }
 
@@ -299,7 +323,14 @@ static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const
         k->rescale_f32_r16(w->t_r, inv, n);
         k->rescale_f32_r16(always, inv, 1);
     }
-    u->n_kept[i] = sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);
+    if (u->gain[i] == NULL) {
+        u->n_kept[i] =
+            sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);
+        return;
+    }
+    u->n_kept[i] = keep_by_gain(w, f, always, inv, lane0, lane1, n, u->kept[i], u->gain[i]);
+    for (int64_t c = 0; c < u->n_kept[i]; c++)
+        u->kept[i][c] = w->block[begin + u->kept[i][c]];
 }
 
 void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned)

@@ -25,8 +25,9 @@ void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known);
  */
 void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n);
 
-/* Every frame keeps its budget of its candidates in w->block by mass. `pruned` [16]: mass of what
- * is in none of them, as far as it is known; only a mass budget cares. */
+/* Every frame keeps its budget of its candidates in w->block by mass; a pooled one says what each
+ * is worth. `pruned` [16]: mass of what is in none of them, as far as it is known; only a mass
+ * budget cares. */
 void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned);
 
 /* The heaviest n candidates by w->score, the part of sti_rank that other scores share: share_r
@@ -37,6 +38,8 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
 
 /* Indices of the `keep` largest of score[n], ties to the lower index, ascending into out. */
 int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out);
+
+void sti_sort_blocks(int32_t *block, int64_t n); /* ascending */
 
 /* Room that a unit needs for its edges and n shared candidates. False: out of memory. */
 bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n);

@@ -36,7 +36,8 @@ st_select_params st_select_params_default(void)
                               .window_blk = 1,
                               .rows = 8,
                               .beam = 16,
-                              .rerank = 1.5f};
+                              .rerank = 1.5f,
+                              .pooled = false};
 }
 
 st_status st_select_params_check(const st_select_params *p, st_error *err)
@@ -68,6 +69,11 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
         return sti_fail(err, ST_ERR_ARG, -1,
                         "method %s estimates no mass: give it a number of blocks",
                         st_select_method_name(p->method));
+    if (p->pooled && (p->mass > 0.0f || p->method == ST_SELECT_HIP ||
+                      p->method == ST_SELECT_WINDOW || p->method == ST_SELECT_EXACT))
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "pooled goes with methods stream, flat, scan and auto, "
+                        "and not with mass");
     return ST_OK;
 }
 
@@ -126,7 +132,7 @@ static int64_t pairs_with_budget(const st_select_params *p, struct rows r)
     st_attn a = positions_only(first, r.n - r.exact);
     for (int64_t qb = first / p->bq; qb * p->bq < a.n_k; qb++) {
         sti_frame f = sti_frame_make(&a, p, qb);
-        kept += f.budget * p->bk * f.n_row;
+        kept += f.quota * p->bk * f.n_row;
         for (int64_t b = f.blk_lo; b < f.cand_lo; b++)
             kept += block_pairs(&a, &f, p->bk, b);
         for (int64_t b = f.cand_hi; b < f.blk_hi; b++)

@@ -7,7 +7,9 @@
 
 #include "base/util.h"
 #include "kernels/kernels.h"
+#include "select/mass.h"
 #include "select/methods.h"
+#include "select/settle.h"
 
 /* One task: (head, unit of `unit` neighbouring query blocks). Row of the selection:
  * head * nbq + block. */
@@ -21,6 +23,7 @@ struct job {
     int64_t n_unit;  /* of a head */
     int64_t *offset; /* [n_row + 1] where a row may be written into sel->indices */
     int64_t *count;  /* [n_row] */
+    float *gain;     /* where budgets are pooled: beside sel->indices, of the kept candidates */
     sti_work **work; /* [n_thread] */
     bool *failed;    /* [n_thread] */
 };
@@ -54,6 +57,7 @@ static bool choose_unit(sti_work *w, sti_unit *u, int h)
         for (int i = 0; i < u->n; i++) {
             sti_unit one = sti_unit_make(&u->frame[i], 1);
             one.kept[0] = u->kept[i];
+            one.gain[0] = u->gain[i];
             ok = choose_unit(w, &one, h) && ok;
             u->n_kept[i] = one.n_kept[0];
         }
@@ -78,7 +82,7 @@ static int64_t choose_nothing(const sti_work *w, const sti_frame *f, int32_t *ke
     int64_t n = sti_frame_candidates(f);
     if (f->budget == 0)
         return 0;
-    if (f->budget < n || w->p->mass > 0.0f)
+    if (f->budget < n || sti_frame_pooled(f) || w->p->mass > 0.0f)
         return -1;
     for (int64_t i = 0; i < n; i++)
         kept[i] = (int32_t)(f->cand_lo + i);
@@ -91,6 +95,20 @@ static void unit_blocks(const struct job *j, int64_t unit, int64_t *begin, int64
     int64_t first = (j->sel->first_blk / j->unit + unit) * j->unit;
     *begin = sti_max(first - j->sel->first_blk, 0);
     *end = sti_min(first + j->unit - j->sel->first_blk, j->sel->nbq);
+}
+
+/* The always-kept blocks around the chosen ones of row `row`, query block b of the selection. */
+static void close_row(struct job *j, int64_t row, int64_t b)
+{
+    const sti_frame *f = &j->frame[b];
+    int32_t *out = j->sel->indices + j->offset[row];
+    int64_t m = 0;
+    for (int64_t i = f->blk_lo; i < f->cand_lo; i++)
+        out[m++] = (int32_t)i;
+    m += j->count[row];
+    for (int64_t i = f->cand_hi; i < f->blk_hi; i++)
+        out[m++] = (int32_t)i;
+    j->count[row] = m;
 }
 
 static void select_task(void *ctx, int64_t task, int thread)
@@ -119,9 +137,12 @@ static void select_task(void *ctx, int64_t task, int thread)
     }
     if (n > 0) {
         u = sti_unit_make(frame, n);
-        for (int i = 0; i < n; i++)
-            u.kept[i] = j->sel->indices + j->offset[row0 + which[i]] +
-                        (frame[i]->cand_lo - frame[i]->blk_lo);
+        for (int i = 0; i < n; i++) {
+            int64_t at = j->offset[row0 + which[i]];
+            u.kept[i] = j->sel->indices + at + (frame[i]->cand_lo - frame[i]->blk_lo);
+            if (sti_frame_pooled(frame[i]))
+                u.gain[i] = j->gain + at;
+        }
         if (!choose_unit(w, &u, h)) {
             j->failed[thread] = true;
             return;
@@ -129,22 +150,63 @@ static void select_task(void *ctx, int64_t task, int thread)
         for (int i = 0; i < n; i++)
             j->count[row0 + which[i]] = u.n_kept[i];
     }
-    for (int64_t b = begin; b < end; b++) { /* the always-kept ones around them */
-        const sti_frame *f = &j->frame[b];
-        int32_t *out = j->sel->indices + j->offset[row0 + b];
-        int64_t m = 0;
-        for (int64_t i = f->blk_lo; i < f->cand_lo; i++)
-            out[m++] = (int32_t)i;
-        m += j->count[row0 + b];
-        for (int64_t i = f->cand_hi; i < f->blk_hi; i++)
-            out[m++] = (int32_t)i;
-        j->count[row0 + b] = m;
+    for (int64_t b = begin; b < end && !j->p.pooled; b++)
+        close_row(j, row0 + b, b);
+}
+
+/* ---- pooled budgets -------------------------------------------------------------------------- */
+
+/* Query blocks [*begin, *end) of a pool, as numbers in the selection. */
+static void pool_blocks(const struct job *j, int64_t pool, int64_t *begin, int64_t *end)
+{
+    int64_t first = (j->sel->first_blk / STI_POOL + pool) * STI_POOL;
+    *begin = sti_max(first - j->sel->first_blk, 0);
+    *end = sti_min(first + STI_POOL - j->sel->first_blk, j->sel->nbq);
+}
+
+static void pool_task(void *ctx, int64_t pool, int thread)
+{
+    struct job *j = ctx;
+    int64_t begin, end, n = 0, budget = 0, n_head = j->sel->n_head;
+    sti_pooled *list;
+    pool_blocks(j, pool, &begin, &end);
+    list = sti_alloc((size_t)((end - begin) * n_head) * sizeof *list);
+    if (list == NULL) {
+        j->failed[thread] = true;
+        return;
     }
+    for (int64_t b = begin; b < end; b++)
+        for (int64_t h = 0; h < n_head && sti_frame_pooled(&j->frame[b]); h++) {
+            int64_t row = h * j->sel->nbq + b;
+            list[n++] = (sti_pooled){j->gain + j->offset[row], j->count[row], j->frame[b].n_row, 0};
+            budget += j->frame[b].quota * j->frame[b].n_row;
+        }
+    sti_settle(list, n, budget);
+    n = 0;
+    for (int64_t b = begin; b < end; b++)
+        for (int64_t h = 0; h < n_head; h++) {
+            const sti_frame *f = &j->frame[b];
+            int64_t row = h * j->sel->nbq + b;
+            if (sti_frame_pooled(f)) {
+                j->count[row] = list[n++].keep;
+                sti_sort_blocks(j->sel->indices + j->offset[row] + (f->cand_lo - f->blk_lo),
+                                j->count[row]);
+            }
+            close_row(j, row, b);
+        }
+    sti_free(list);
+}
+
+static int64_t n_pool(const st_selection *sel)
+{
+    return (sel->first_blk + sel->nbq - 1) / STI_POOL - sel->first_blk / STI_POOL + 1;
 }
 
 static bool run(struct job *j, st_pool *pool)
 {
     sti_pool_run(pool, j->sel->n_head * j->n_unit, select_task, j);
+    if (j->p.pooled)
+        sti_pool_run(pool, n_pool(j->sel), pool_task, j);
     for (int t = 0; t < st_pool_size(pool); t++)
         if (j->failed[t])
             return false;
@@ -171,11 +233,13 @@ static void check_task(void *ctx, int64_t task, int thread)
     sti_work *w = j->work[thread];
     int h = (int)(task % j->sel->n_head);
     int64_t qb = c->block[task / j->sel->n_head], own = (int64_t)h * j->sel->nbq + qb;
-    const sti_frame *f = &j->frame[qb];
+    sti_frame as_many = j->frame[qb];
+    const sti_frame *f = &as_many;
     int64_t n_before = f->cand_lo - f->blk_lo, n_after = f->blk_hi - f->cand_hi;
     int32_t *scan = sti_alloc((size_t)f->budget * sizeof *scan);
     float by_scan, by_stream;
     c->missed[task] = 0.0f;
+    as_many.budget = j->count[own] - n_before - n_after;
     sti_unit u = sti_unit_make(&f, 1);
     u.kept[0] = scan;
     if (scan == NULL || !sti_select_scan(w, &u, h, R16)) {
@@ -296,6 +360,8 @@ static bool job_alloc(struct job *j, st_pool *pool)
         j->offset[t + 1] = j->offset[t] + sti_frame_always(f) + f->budget;
     }
     j->sel->indices = sti_alloc((size_t)j->offset[n_task] * sizeof *j->sel->indices);
+    if (j->p.pooled && (j->gain = sti_alloc((size_t)j->offset[n_task] * sizeof *j->gain)) == NULL)
+        return false;
     for (int t = 0; t < st_pool_size(pool); t++)
         if ((j->work[t] = sti_work_new(j->a, &j->p, j->keys)) == NULL)
             return false;
@@ -311,6 +377,7 @@ static void job_free(struct job *j, st_pool *pool)
     sti_free(j->count);
     sti_free(j->work);
     sti_free(j->failed);
+    sti_free(j->gain);
 }
 
 static bool needs_keys(st_select_method method)

@@ -17,6 +17,9 @@ enum descent { BY_EXEMPLAR, BY_BOUNDS };
 /* Above this many candidate keys a beam of twice the width keeps the needle (measured: docs). */
 #define WIDE_BEAM_TOK 32768
 
+/* Where budgets are pooled, more candidates are looked at: one query block may take many. */
+#define POOL_BEAM 4
+
 struct range {
     int64_t lo, hi; /* candidate leaves */
 };
@@ -34,9 +37,11 @@ static bool inside(struct range leaves, int level, int64_t node)
 static int64_t beam_width(const sti_work *w, const sti_unit *u)
 {
     int64_t beam = w->p->beam;
-    if ((u->hi - u->lo) * w->p->bk >= WIDE_BEAM_TOK)
+    if (w->p->pooled)
+        beam *= POOL_BEAM;
+    else if ((u->hi - u->lo) * w->p->bk >= WIDE_BEAM_TOK)
         beam *= 2;
-    return sti_max(beam, u->budget);
+    return sti_max(beam, u->quota);
 }
 
 /* Mass of scored nodes, in place. */
@@ -125,10 +130,11 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
     return m;
 }
 
-/* Leaves that a descent proposes. */
+/* Leaves that a descent proposes: at a small budget, all that the least beam reaches. */
 static int64_t n_proposed(const sti_work *w, const sti_unit *u)
 {
-    return (int64_t)ceil((double)w->p->rerank * (double)u->budget);
+    int64_t n = (int64_t)ceil((double)w->p->rerank * (double)u->quota);
+    return sti_max(n, 2 * (w->p->pooled ? POOL_BEAM : 1) * (int64_t)w->p->beam);
 }
 
 /* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` [16] starts
@@ -149,6 +155,10 @@ static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, 
     for (;; level--) {
         int64_t left, right, keep = level > 0 ? beam : n_proposed(w, u), n_keep, n_next = 0;
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
+        if (level == 0 && n_full <= keep) {
+            memcpy(out, full, (size_t)n_full * sizeof *out);
+            return n_full;
+        }
         node_masses(w, &head->level[level], by, full, n_full);
         node_shares(w, known, n_full);
         n_keep = sti_top(w, w->score, n_full, keep, out);
@@ -214,8 +224,10 @@ static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
     *part = sti_unit_make(u->frame + i, end - i);
     part->lo = u->lo;
     part->hi = u->hi;
-    for (int j = i; j < end; j++)
+    for (int j = i; j < end; j++) {
         part->kept[j - i] = u->kept[j];
+        part->gain[j - i] = u->gain[j];
+    }
     return end;
 }
 

@@ -19,11 +19,13 @@
 typedef struct sti_unit {
     int n; /* frames, >= 1 */
     const sti_frame *frame[R16];
-    int32_t *kept[R16];     /* out: kept candidates, ascending; room for the frame's budget */
+    int32_t *kept[R16]; /* out: kept candidates; room for the frame's budget */
+    float *gain[R16]; /* out, of a pooled frame: what each is worth (settle.h), and kept is in that
+                         order; NULL of others, whose kept is ascending */
     int64_t n_kept[R16];    /* out */
     int64_t lo, hi;         /* shared candidates; hi > lo */
     int64_t blk_lo, blk_hi; /* blocks that some frame sees */
-    int64_t budget;         /* the largest of the frames' */
+    int64_t quota;          /* the largest of the frames' */
 } sti_unit;
 
 /* A unit of these frames; hi <= lo if they have no candidate in common. */
@@ -36,7 +38,7 @@ static inline sti_unit sti_unit_make(const sti_frame *const *frame, int n)
         u.hi = f->cand_hi < u.hi ? f->cand_hi : u.hi;
         u.blk_lo = f->blk_lo < u.blk_lo ? f->blk_lo : u.blk_lo;
         u.blk_hi = f->blk_hi > u.blk_hi ? f->blk_hi : u.blk_hi;
-        u.budget = f->budget > u.budget ? f->budget : u.budget;
+        u.quota = f->quota > u.quota ? f->quota : u.quota;
     }
     return u;
 }

@@ -292,6 +292,7 @@ static void test_other_jobs(void)
     OTHER("sample-rows was", q.select.rows = 2);
     OTHER("beam was", q.select.beam++);
     OTHER("rerank was", q.select.rerank++);
+    OTHER("pooled was", q.select.pooled = !q.select.pooled);
     OTHER("cert-rows was 8 there, is 9", q.cert_rows = 9);
     OTHER("seed was 0 there, is 3", q.seed = 3);
     OTHER("k-cache was f16 there, is f32", q.run.type_k = "f32");

@@ -6,6 +6,7 @@ integers agree with the C library's, not nearly but exactly. Shapes: q [n_head, 
 [n_kv_head, n_k, d]; the query rows are positions first_query .. first_query + n_q - 1, causal.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ class Params:
     rows: int = 8
     beam: int = 16
     rerank: float = 1.5
+    pooled: bool = False
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------
@@ -188,10 +190,15 @@ class Frame:
     blk_hi: int
     cand_lo: int
     cand_hi: int
-    budget: int
+    quota: int = 0
+    budget: int = 0
 
     def always(self):
         return [b for b in range(self.blk_hi) if not self.cand_lo <= b < self.cand_hi]
+
+    @property
+    def pooled(self):
+        return self.budget > self.quota
 
 
 def make_frame(p, first_query, n_q, qb):
@@ -200,8 +207,10 @@ def make_frame(p, first_query, n_q, qb):
     lo, hi = p.sink_blk, (first + 1) // p.bk - p.window_blk
     if hi <= lo:
         lo = hi = blk_hi
-    f = Frame(qb, first, last - first, blk_hi, lo, hi, 0)
-    f.budget = int(np.clip(p.k - len(f.always()), 0, hi - lo))
+    f = Frame(qb, first, last - first, blk_hi, lo, hi)
+    f.budget = f.quota = int(np.clip(p.k - len(f.always()), 0, hi - lo))
+    if p.pooled and f.quota > 0:
+        f.budget = min(max(4 * f.quota, 64), hi - lo)
     return f
 
 
@@ -213,7 +222,7 @@ class Unit:
         self.lo = max(f.cand_lo for f in frames) if lo is None else lo
         self.hi = min(f.cand_hi for f in frames) if hi is None else hi
         self.blk_hi = max(f.blk_hi for f in frames)
-        self.budget = max(f.budget for f in frames)
+        self.quota = max(f.quota for f in frames)
 
 
 class Rows:
@@ -290,7 +299,8 @@ class Selector:
     def descend(self, r, unit, by, known):
         p, levels = self.p, self.keys.levels
         lo, hi = unit.lo - 1, unit.hi - 1
-        beam = max(p.beam * (2 if (hi - lo) * p.bk >= 32768 else 1), unit.budget)
+        wide = 4 if p.pooled else 2 if (hi - lo) * p.bk >= 32768 else 1
+        beam = max(p.beam * wide, unit.quota)
         level = 0
         if p.method != "flat":
             while ((hi - 1) >> level) - (lo >> level) + 1 > 2 * beam:
@@ -301,7 +311,7 @@ class Selector:
             full, edge = frontier[whole], frontier[~whole]
             mass = self.node_masses(r, levels[level], by, full)
             score = tree16(mass * divided(r.weight, running_sum(mass, known)))
-            keep = beam if level > 0 else int(np.ceil(p.rerank * unit.budget))
+            keep = beam if level > 0 else max(int(np.ceil(p.rerank * unit.quota)), (8 if p.pooled else 2) * p.beam)
             chosen = np.sort(top(score, keep))
             known = running_sum(np.delete(mass, chosen, 0), known)
             if level == 0:
@@ -350,10 +360,23 @@ class Selector:
         weight = np.zeros(LANES, F)
         weight[list(lanes)] = 1
         inv = divided(weight, total)
-        order = top(tree16(mass[own] * inv), f.budget)
+        score = tree16(mass[own] * inv)
+        order = top(score, f.budget)
+        if f.pooled:
+            return self.by_gain(blocks[own][order], score[order], always * inv, lanes)
         if self.p.mass > 0:
             order = self.fewest(order, mass[own] * inv, always * inv, lanes)
         return sorted(int(blocks[own][i]) for i in order)
+
+    def by_gain(self, blocks, share, always, lanes):
+        """-> (what it is worth, block) of each, best first"""
+        n, missing, worth = F(len(lanes)), F(0), []
+        for r in lanes:
+            missing += F(1) - always[r]
+        for x in share:
+            worth.append(x * missing * (F(1) / (n * n)) if missing > 0 else F(0))
+            missing -= x
+        return list(zip(worth, (int(b) for b in blocks)))
 
     def fewest(self, order, share, always, lanes):
         have, want, kept = F(0), F(self.p.mass) * F(len(lanes)), []
@@ -404,13 +427,13 @@ class Selector:
         return kept
 
     def select(self, frames):
-        """Kept blocks of the frames of one unit."""
+        """Kept candidates of the frames of one unit; of pooled ones (worth, block), best first."""
         p, chosen, asked = self.p, {}, []
         for f in frames:
             candidates = range(f.cand_lo, f.cand_hi)
             if f.budget == 0:
                 chosen[f.number] = []
-            elif f.budget == len(candidates) and p.mass == 0:
+            elif f.budget == len(candidates) and p.mass == 0 and not f.pooled:
                 chosen[f.number] = list(candidates)
             elif p.method == "window":
                 chosen[f.number] = list(candidates)[-f.budget :]
@@ -420,7 +443,37 @@ class Selector:
                 asked.append(f)
         if asked:
             chosen.update(zip((f.number for f in asked), self.together(asked)))
-        return [sorted(f.always() + [int(b) for b in chosen[f.number]]) for f in frames]
+        return [chosen[f.number] for f in frames]
+
+
+def settle(lists, budget):
+    """lists: [(frame, [(worth, block), ...])]. -> blocks of each within a budget of rows of candidates: all of one
+    worth while they fit, then one by one what still fits."""
+    items = sorted((-w, i, j) for i, (_, x) in enumerate(lists) for j, (w, _) in enumerate(x))
+    kept = [[] for _ in lists]
+    for _, same in itertools.groupby(items, key=lambda x: x[0]):
+        same = list(same)
+        fits = sum(lists[i][0].n_row for _, i, _ in same) <= budget
+        for _, i, j in same:
+            if lists[i][0].n_row <= budget:
+                kept[i].append(lists[i][1][j][1])
+                budget -= lists[i][0].n_row
+        if not fits:
+            break
+    return kept
+
+
+def settle_pools(chosen):
+    """chosen[head][i] = (frame, candidates), i-th query block -> kept candidates of all."""
+    pools = {}
+    for i, (f, _) in enumerate(chosen[0]):
+        if f.pooled:
+            pools.setdefault(f.number // PROPOSE, []).append(i)
+    for own in pools.values():
+        places = [(h, i) for i in own for h in range(len(chosen))]
+        lists = [chosen[h][i] for h, i in places]
+        for (h, i), blocks in zip(places, settle(lists, sum(f.quota * f.n_row for f, _ in lists))):
+            chosen[h][i] = (chosen[h][i][0], blocks)
 
 
 def select(q, k, scale, p, first_query=None, cap=0.0):
@@ -429,7 +482,7 @@ def select(q, k, scale, p, first_query=None, cap=0.0):
     first_query = k.shape[1] - n_q if first_query is None else first_query
     group = n_head // k.shape[0]
     blocks = range(first_query // p.bq, (first_query + n_q - 1) // p.bq + 1)
-    indptr, indices = [0], []
+    indptr, indices, chosen = [0], [], [[] for _ in range(n_head)]
     for h in range(n_head):
         g = h // group
         if h % group == 0:
@@ -439,9 +492,12 @@ def select(q, k, scale, p, first_query=None, cap=0.0):
         size = share if p.method == "scan" or p.mass > 0 else max(share, PROPOSE)
         for unit in range(blocks[0] // size, blocks[-1] // size + 1):
             own = [qb for qb in range(unit * size, (unit + 1) * size) if qb in blocks]
-            for kept in selector.select([make_frame(p, first_query, n_q, qb) for qb in own]):
-                indices += kept
-                indptr.append(len(indices))
+            frames = [make_frame(p, first_query, n_q, qb) for qb in own]
+            chosen[h] += zip(frames, selector.select(frames))
+    settle_pools(chosen)
+    for f, kept in (x for head in chosen for x in head):
+        indices += sorted(f.always() + [int(b) for b in kept])
+        indptr.append(len(indices))
     return np.array(indptr), np.array(indices)
 
 

@@ -135,7 +135,8 @@ def params(p, report, mass):
     method = p.method
     if method == "auto":
         method = "scan" if report["scanned"] else "stream"
-    return reference.Params(method, p.bq, p.bk, report["k"], mass, rows=p.rows)
+    pooled = "--pooled" in p.options
+    return reference.Params(method, p.bq, p.bk, report["k"], mass, rows=p.rows, pooled=pooled)
 
 
 def tolerance(p):
@@ -174,6 +175,41 @@ def check_all(p, folder, mass=0.0):
 @pytest.mark.parametrize("method", METHODS)
 def test_random_problems(tmp_path, method, seed):
     check_all(random_problem(100 * METHODS.index(method) + seed, method), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("method", ["stream", "flat", "scan"])
+def test_pooled_budgets(tmp_path, method, seed):
+    p = random_problem(2000 + 100 * METHODS.index(method) + seed, method)
+    _, alone = run(p, tmp_path)
+    p.options += ["--pooled", "on"]
+    _, together = check_all(p, tmp_path)
+    assert together["kept_pairs"] <= alone["kept_pairs"]
+
+
+def test_a_pool_gives_to_the_head_that_reads_much(tmp_path):
+    """One head reads one block, the other many: together they keep more of the mass with as many pairs."""
+    q, k, v = operands(7, "F32", 2, 1, 512, 1024, 32, 32)
+    q[0] = 8 * k[0, 100]
+    q[1] *= 0.8
+    p = Problem(q, k, v, options=["--k", 10])
+    got, alone = run(p, tmp_path)
+    p.options += ["--pooled", "on"]
+    pooled, together = run(p, tmp_path)
+    heads = [np.diff(x["indptr"]).reshape(2, -1).sum(1) for x in (got, pooled)]
+    assert heads[0][0] == heads[0][1] and heads[1][0] < heads[0][0] and heads[1][1] > heads[0][1]
+    assert together["kept_pairs"] == alone["kept_pairs"]
+    assert together["recall"]["mean"] > alone["recall"]["mean"] + 0.01
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--pooled", "maybe"], "neither on nor off"),
+    (["--pooled", "on", "--select", "hip"], "pooled goes with"),
+    (["--pooled", "on", "--mass", "0.9"], "pooled goes with"),
+])
+def test_pool_is_refused_by_name(tmp_path, options, words):
+    done = subprocess.run([CLI, "mask", "x", "-o", "y", *options], capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr
 
 
 @pytest.mark.parametrize("seed", range(4))

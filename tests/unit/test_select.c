@@ -248,6 +248,7 @@ static void test_auto_falls_back(st_pool *pool)
         for (int c = 0; c < 64; c++)
             p.q[i * 64 + c] = 4.0f * p.k[(i - 2000) / 32 * 32 * 64 + c];
     sp.k = 6;
+    sp.beam = 4; /* narrow, so that stream loses it at this length already */
     sp.method = ST_SELECT_AUTO;
     CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &s, NULL), ST_OK);
     CHECK(s->scanned);
@@ -310,7 +311,7 @@ static void test_parameters(void)
     st_selection *s = NULL;
     st_select_method m;
     st_error err;
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 14; i++) {
         st_select_params p = st_select_params_default();
         switch (i) {
         case 0: p.bq = 0; break;
@@ -330,6 +331,14 @@ static void test_parameters(void)
         case 11:
             p.method = ST_SELECT_WINDOW;
             p.mass = 0.5f;
+            break;
+        case 12:
+            p.method = ST_SELECT_EXACT;
+            p.pooled = true;
+            break;
+        case 13:
+            p.mass = 0.5f;
+            p.pooled = true;
             break;
         }
         CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
