@@ -79,7 +79,8 @@ function paintRuns(painter, reading, field, y, height, x, look) {
         const [colour, long, short] = look(value);
         painter.rect(x(begin), y, Math.max(width - (width > 3 ? 0.6 : 0), 0.6), height - 3, colour);
         const word = width > long.length * 6.4 + 4 ? long : width > 9 ? short : "";
-        if (word) painter.text(x(begin) + width / 2, y + height - 7, word, inkOn(colour), { size: 10, anchor: "middle" });
+        if (word)
+            painter.text(x(begin) + width / 2, y + height - 7, word, inkOn(colour), { size: 10, anchor: "middle" });
     }
 }
 
@@ -112,7 +113,13 @@ function paintArcs(painter, reading, y, x, chosen) {
     const middle = (i) => (x(i) + x(i + 1)) / 2;
     const mine = (e) => e.to === chosen || e.from === chosen;
     const list = [...reading.edges].sort((a, b) => b.score - a.score);
-    const shown = [...list.slice(0, ARCS).filter((e) => !mine(e)).reverse(), ...list.filter(mine)];
+    const shown = [
+        ...list
+            .slice(0, ARCS)
+            .filter((e) => !mine(e))
+            .reverse(),
+        ...list.filter(mine),
+    ];
     const farthest = Math.max(1, ...shown.map((e) => e.to - e.from));
     for (const e of shown) {
         const depth = Math.max(3, ((e.to - e.from) / farthest) ** 0.5 * (ROWS.arcs - 6));
@@ -137,7 +144,8 @@ export function paintStrips(painter, readings, chosen) {
     for (const reading of readings) {
         const has = rowsOf(reading);
         const x = (i) => STRIP_LEFT + (i / reading.sentences.length) * (painter.width - STRIP_LEFT - STRIP_RIGHT);
-        const name = (text, height) => painter.text(STRIP_LEFT - 6, y + height - 7, text, ink, { size: 11, anchor: "end" });
+        const name = (text, height) =>
+            painter.text(STRIP_LEFT - 6, y + height - 7, text, ink, { size: 11, anchor: "end" });
         const top = y;
         if (readings.length > 1) {
             painter.text(STRIP_LEFT, y + 12, reading.name.slice(0, 100), ink, { size: 11, bold: true });

@@ -6,7 +6,16 @@
 import { byId, headName, make, oncePerFrame } from "./elements.js";
 import { colourOf } from "./colours.js";
 import { CanvasPainter } from "./painter.js";
-import { cellAt, inkOn, paintMatrix, paintStrips, sentenceAt, stripsHeight, tagColour, tagLetter } from "./reasonpaint.js";
+import {
+    cellAt,
+    inkOn,
+    paintMatrix,
+    paintStrips,
+    sentenceAt,
+    stripsHeight,
+    tagColour,
+    tagLetter,
+} from "./reasonpaint.js";
 import { QUALITY, TAGS } from "./sentences.js";
 import { change, parseSpans, state } from "./state.js";
 
@@ -48,7 +57,9 @@ export class ReasonView {
     listTags() {
         const known = new Set(this.readings.flatMap((r) => r.sentences.map((s) => s.tag)).filter(Boolean));
         const order = [...TAGS.filter((t) => known.has(t)), ...[...known].filter((t) => !TAGS.includes(t))];
-        byId("tag-key").replaceChildren(...order.map((tag) => make("span", {}, this.chip(tag), tag.replaceAll("_", " "))));
+        byId("tag-key").replaceChildren(
+            ...order.map((tag) => make("span", {}, this.chip(tag), tag.replaceAll("_", " "))),
+        );
     }
 
     chip(tag) {
@@ -68,7 +79,15 @@ export class ReasonView {
         };
         const head =
             this.readings.length > 1
-                ? [make("tr", {}, make("th"), ...this.readings.map((r) => make("th", { scope: "col", title: r.name }, r.name)), make("th"))]
+                ? [
+                      make(
+                          "tr",
+                          {},
+                          make("th"),
+                          ...this.readings.map((r) => make("th", { scope: "col", title: r.name }, r.name)),
+                          make("th"),
+                      ),
+                  ]
                 : [];
         byId("quality").replaceChildren(
             ...head,
@@ -180,7 +199,9 @@ export class ReasonView {
         this.strips.addEventListener("pointermove", (event) => {
             const found = at(event);
             if (found)
-                this.tell(`${this.facts(found.reading, found.i)}: ${found.reading.sentences[found.i].text.slice(0, 160)}`);
+                this.tell(
+                    `${this.facts(found.reading, found.i)}: ${found.reading.sentences[found.i].text.slice(0, 160)}`,
+                );
         });
         this.strips.addEventListener("click", (event) => {
             const found = at(event);

@@ -187,7 +187,16 @@ export class RoutesView {
         const places = [...ends.values()].sort((a, b) => a[0] - b[0]);
         const column = new Map(places.map((span, n) => [span[0], n]));
         const x = (span) => left + ((column.get(span[0]) + 0.5) / Math.max(1, places.length)) * width;
-        this.paintAxes(painter, { layers, places, x, y, left, right, height, room: width / Math.max(1, places.length) });
+        this.paintAxes(painter, {
+            layers,
+            places,
+            x,
+            y,
+            left,
+            right,
+            height,
+            room: width / Math.max(1, places.length),
+        });
         for (let n = routes.length - 1; n >= 0; n--)
             for (const hop of routes[n].hops) {
                 const at = Math.max(0, layers.indexOf(hop.layer));

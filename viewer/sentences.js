@@ -25,7 +25,11 @@ export const QUALITY = {
     n_sentence: ["sentences", inFull, ""],
     n_doubt: ["doubt", inFull, "sentences that re-think"],
     n_episode: ["stretches of doubt", inFull, "such sentences in a row count once"],
-    led_share: ["led on", wholePercent, "of the stretches of doubt brought a number not seen before; low: doubts go in circles"],
+    led_share: [
+        "led on",
+        wholePercent,
+        "of the stretches of doubt brought a number not seen before; low: doubts go in circles",
+    ],
     check_share: ["checking", wholePercent, "of the sentences verify something"],
     checked_after: ["checked after the result", wholePercent, "of the sentences after the first result verify it"],
     repeated_share: ["repetition", wholePercent, "of the word triples came earlier; high: says the same again"],
@@ -67,7 +71,8 @@ async function readGroups(view) {
 
 // One document of `sparsetrace reason`, with what is not as it should be taken as unknown.
 function readDocument(x, where) {
-    if (!Array.isArray(x?.sentences)) throw new Error(`${where} has no list of sentences: it is not of "reason --json"`);
+    if (!Array.isArray(x?.sentences))
+        throw new Error(`${where} has no list of sentences: it is not of "reason --json"`);
     const number = (y) => (typeof y === "number" ? y : NaN);
     const sentences = x.sentences.map((s) => ({
         tag: typeof s?.tag === "string" ? s.tag : "unknown",

@@ -160,7 +160,8 @@ def test_sentences(tmp_path):
         matrices[at][np.tril_indices(n)] = mean
     assert data["view.matrix"].astype(float) == pytest.approx(matrices.mean(0), rel=1e-3, abs=1e-7)
     far = np.where(np.arange(n)[:, None] - np.arange(n) >= 4, matrices, np.nan)
-    score = np.array([np.nanmean(far[:, j:, j], axis=1) if j < n - 4 else np.full(len(heads), np.nan) for j in range(n)])
+    nothing = np.full(len(heads), np.nan)
+    score = np.array([np.nanmean(far[:, j:, j], axis=1) if j < n - 4 else nothing for j in range(n)])
     assert data["view.score"] == pytest.approx(score.mean(1), rel=1e-5, nan_ok=True)
     d = score[: n - 4] - score[: n - 4].mean(0)
     kurtosis = (d**4).mean(0) / (d**2).mean(0) ** 2 - 3
