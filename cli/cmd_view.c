@@ -10,17 +10,16 @@
 #include "args.h"
 #include "cmd.h"
 #include "out.h"
-#include "page.h"
+#include "page_out.h"
 #include "serve.h"
 
 #define CELLS 64 /* rows and columns of a head's picture */
-#define DATA_HEAD "<script type=\"application/octet-stream\" id=\"data\">"
-#define DATA_TAIL "</script>"
 
 struct view_args {
-    const char *trace, *out;
+    const char *trace, *out, *routes, *reason;
     int64_t max_bytes, port;
     bool serve, json;
+    page_documents documents;
 };
 
 static int parse(struct view_args *a, int argc, char **argv)
@@ -35,9 +34,12 @@ static int parse(struct view_args *a, int argc, char **argv)
         {"--serve", NULL, ARG_FLAG, &a->serve, 0, 0,
          "serve the whole trace at 127.0.0.1:PORT (7007; 0: any free port)\n"
          "until Ctrl-C"},
+        {"--routes", "FILE", ARG_TEXT, &a->routes, 0, 0, "show routes: what route --json printed"},
+        {"--reason", "FILE", ARG_TEXT, &a->reason, 0, 0,
+         "show reasoning beside the trace's own: what reason --json printed"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "say what was written as JSON"},
     };
-    const arg_verb verb = {"view", "TRACE -o OUT.html [--max-bytes N] | TRACE --serve [PORT]",
+    const arg_verb verb = {"view", "TRACE -o OUT.html [options] | TRACE --serve [PORT] [options]",
                            "Shows a trace in a browser.", option,
                            sizeof option / sizeof *option, 1, 2};
     /* clang-format on */
@@ -60,47 +62,6 @@ static int parse(struct view_args *a, int argc, char **argv)
     return -1;
 }
 
-/* ---- base64 into a file ---------------------------------------------------------------------- */
-
-struct base64 {
-    FILE *f;
-    unsigned char rest[3];
-    int n_rest;
-};
-
-static void put_triple(FILE *f, const unsigned char in[3], int n)
-{
-    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    unsigned x = (unsigned)in[0] << 16 | (unsigned)in[1] << 8 | in[2];
-    putc(digit[x >> 18], f);
-    putc(digit[x >> 12 & 63], f);
-    putc(n > 1 ? digit[x >> 6 & 63] : '=', f);
-    putc(n > 2 ? digit[x & 63] : '=', f);
-}
-
-static st_status put_base64(void *ctx, const void *data, size_t bytes, st_error *err)
-{
-    struct base64 *b = ctx;
-    const unsigned char *p = data;
-    (void)err; /* what cannot be written is noticed when the file is closed */
-    for (size_t i = 0; i < bytes; i++) {
-        b->rest[b->n_rest++] = p[i];
-        if (b->n_rest == 3) {
-            put_triple(b->f, b->rest, 3);
-            b->n_rest = 0;
-        }
-    }
-    return ST_OK;
-}
-
-static void end_base64(struct base64 *b)
-{
-    for (int i = b->n_rest; i < 3; i++)
-        b->rest[i] = 0;
-    if (b->n_rest > 0)
-        put_triple(b->f, b->rest, b->n_rest);
-}
-
 /* ---- the report ------------------------------------------------------------------------------ */
 
 static st_status io_error(st_error *err, const char *path)
@@ -110,26 +71,11 @@ static st_status io_error(st_error *err, const char *path)
     return ST_ERR_IO;
 }
 
-static st_status print_page(const st_excerpt *x, FILE *f, st_error *err)
-{
-    struct base64 b = {.f = f};
-    st_out out = {put_base64, &b};
-    st_status status;
-    fwrite(page_head, 1, page_head_bytes, f);
-    fputs("'none'", f);
-    fwrite(page_body, 1, page_body_bytes, f);
-    fputs(DATA_HEAD, f);
-    status = st_excerpt_save(x, &out, err);
-    end_base64(&b);
-    fputs(DATA_TAIL, f);
-    fwrite(page_tail, 1, page_tail_bytes, f);
-    return status;
-}
-
 /* A file is written beside itself first: what stood there stays until the new one is whole. A
  * device or a pipe is written to as it is. */
-static st_status write_page(const st_excerpt *x, const char *path, st_error *err)
+static st_status write_page(const struct view_args *a, const st_excerpt *x, st_error *err)
 {
+    const char *path = a->out;
     char beside[4096];
     struct stat there;
     bool special = stat(path, &there) == 0 && !S_ISREG(there.st_mode), bad;
@@ -144,7 +90,7 @@ static st_status write_page(const st_excerpt *x, const char *path, st_error *err
     f = fopen(beside, special ? "wb" : "wbx");
     if (f == NULL)
         return io_error(err, beside);
-    status = print_page(x, f, err);
+    status = page_print(&a->documents, x, f, err);
     bad = ferror(f) != 0;
     if ((fclose(f) != 0 || bad) && status == ST_OK)
         status = io_error(err, beside);
@@ -158,11 +104,10 @@ static st_status write_page(const st_excerpt *x, const char *path, st_error *err
 }
 
 /* What the page's own parts leave of max_bytes for the data before base64. */
-static int64_t room(int64_t max_bytes)
+static int64_t room(const struct view_args *a)
 {
-    int64_t page = (int64_t)(page_head_bytes + page_body_bytes + page_tail_bytes +
-                             strlen("'none'") + strlen(DATA_HEAD DATA_TAIL));
-    return max_bytes > page ? (max_bytes - page) / 4 * 3 : 0;
+    int64_t left = a->max_bytes - page_size(&a->documents);
+    return left > 0 ? left / 4 * 3 : 0;
 }
 
 static void say(const struct view_args *a, const st_excerpt_info *e, const st_trace_info *i)
@@ -197,14 +142,14 @@ static int report(const struct view_args *a, const st_trace *trace, const st_ove
     st_trace_info trace_info;
     st_error err;
     st_status status;
-    if (room(a->max_bytes) < 1)
+    if (room(a) < 1)
         return args_complain("view", "--max-bytes: the page alone takes more than %lld bytes",
                              (long long)a->max_bytes);
-    if (st_excerpt_create(trace, overview, room(a->max_bytes), &x, &err) != ST_OK)
+    if (st_excerpt_create(trace, overview, room(a), &x, &err) != ST_OK)
         return out_failed(&err);
     st_excerpt_get_info(x, &info);
     st_trace_get_info(trace, &trace_info);
-    status = write_page(x, a->out, &err);
+    status = write_page(a, x, &err);
     st_excerpt_free(x);
     if (status != ST_OK)
         return out_failed(&err);
@@ -221,15 +166,20 @@ int cmd_view(int argc, char **argv)
     int code = parse(&a, argc, argv);
     if (code >= 0)
         return code;
-    if (st_trace_open(a.trace, &trace, &err) != ST_OK)
+    if ((a.routes != NULL && page_read(&a.documents, PAGE_ROUTES, a.routes, &err) != ST_OK) ||
+        (a.reason != NULL && page_read(&a.documents, PAGE_REASON, a.reason, &err) != ST_OK) ||
+        st_trace_open(a.trace, &trace, &err) != ST_OK) {
+        page_free(&a.documents);
         return out_failed(&err);
+    }
     if (st_trace_validate(trace, &err) != ST_OK ||
         st_overview_create(trace, CELLS, &overview, &err) != ST_OK)
         code = out_failed(&err);
     else
-        code = a.serve ? serve_trace(a.trace, trace, overview, (int)a.port)
+        code = a.serve ? serve_trace(a.trace, trace, overview, &a.documents, (int)a.port)
                        : report(&a, trace, overview);
     st_overview_free(overview);
     st_trace_free(trace);
+    page_free(&a.documents);
     return code;
 }

@@ -13,7 +13,6 @@
 #include "args.h"
 #include "http.h"
 #include "out.h"
-#include "page.h"
 #include "serve.h"
 
 #define BYTES_MAX ((int64_t)16 << 20)
@@ -181,7 +180,8 @@ static st_status write_stream(void *ctx, const void *data, size_t bytes, st_erro
 }
 
 /* The page that asks this server, and the overview, in memory. */
-static bool prepare(struct served *s, const st_overview *overview, st_error *err)
+static bool prepare(struct served *s, const st_overview *overview, const page_documents *documents,
+                    st_error *err)
 {
     FILE *page = open_memstream(&s->page, &s->page_bytes);
     FILE *f = open_memstream(&s->overview, &s->overview_bytes);
@@ -191,17 +191,16 @@ static bool prepare(struct served *s, const st_overview *overview, st_error *err
         fprintf(stderr, "sparsetrace: out of memory\n");
         exit(EXIT_FAILED);
     }
-    fwrite(page_head, 1, page_head_bytes, page);
-    fputs("'self'", page);
-    fwrite(page_body, 1, page_body_bytes, page);
-    fwrite(page_tail, 1, page_tail_bytes, page);
+    status = page_print(documents, NULL, page, err);
     fclose(page);
-    status = st_overview_save(overview, &out, err);
+    if (status == ST_OK)
+        status = st_overview_save(overview, &out, err);
     fclose(f);
     return status == ST_OK;
 }
 
-int serve_trace(const char *path, const st_trace *trace, const st_overview *overview, int port)
+int serve_trace(const char *path, const st_trace *trace, const st_overview *overview,
+                const page_documents *documents, int port)
 {
     struct served s = {.trace = trace};
     struct stat there;
@@ -214,7 +213,7 @@ int serve_trace(const char *path, const st_trace *trace, const st_overview *over
     } else if ((listener = http_listen(&port)) < 0) {
         fprintf(stderr, "sparsetrace: cannot listen on 127.0.0.1:%d: %s%s\n", port, strerror(errno),
                 errno == EADDRINUSE ? " (another port: --serve PORT; 0: any)" : "");
-    } else if (!prepare(&s, overview, &err)) {
+    } else if (!prepare(&s, overview, documents, &err)) {
         close(listener);
         out_failed(&err);
     } else {

@@ -5,7 +5,7 @@
 #ifndef CLI_SERVE_H
 #define CLI_SERVE_H
 
-#include "sparsetrace/view.h"
+#include "page_out.h"
 
 /* Serves the page and the trace (opened from `path`, validated) at 127.0.0.1:port until the user
  * interrupts it; port 0: any free one. Prints the address. Returns an exit code.
@@ -18,6 +18,7 @@
  *   /reads/A-B/HEADS   st_trace_reads of rows [A, B): F64 [nbk]
  *   /readers/A-B/HEADS st_trace_readers of keys [A, B): F64 [nbq]
  * HEADS: "all", or "layer.head" pairs joined by commas; the mean over them. */
-int serve_trace(const char *path, const st_trace *trace, const st_overview *overview, int port);
+int serve_trace(const char *path, const st_trace *trace, const st_overview *overview,
+                const page_documents *documents, int port);
 
 #endif

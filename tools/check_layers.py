@@ -29,7 +29,7 @@ MAY = {
 }
 HEADER_ROOM = {"attn": "base", "edit": "base", "tensors": "trace", "groups": "analyse"}  # else the header's own name
 # Public headers may be used by every room that stands on theirs.
-ORDER = ["base", "cpu", "kernels", "select", "attend", "trace", "view", "analyse", "reason", "tasks", "ggml", "engine"]
+ORDER = ["base", "cpu", "kernels", "select", "attend", "trace", "analyse", "view", "reason", "tasks", "ggml", "engine"]
 FOREIGN = re.compile(r"^(ggml|gguf|llama)[\w-]*\.h$")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 PLACES = re.compile(r"(^|[^\w.-])/(work|root|tmp)/[a-z]|https?://[^ )\"]*(pypi|npmjs|deb\.debian)")

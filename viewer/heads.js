@@ -8,7 +8,7 @@ import { colourOf, massRamp, measureColour, measureScale } from "./colours.js";
 import { change, state } from "./state.js";
 
 export const MEASURES = {
-    needle: ["needle mass", "mass that the last rows put on the needle: the far block that they read most", percent],
+    needle: ["needle mass", "mass that the last rows put on the first needle", percent],
     recall: ["recall", "share of the exact attention that the kept blocks hold, from the certified rows", percent],
     sink: ["sink share", "mean mass on the first key block", percent],
     window: ["window share", "mean mass on the rows' own key blocks and the one before", percent],
@@ -25,7 +25,7 @@ export const MEASURES = {
     ],
 };
 
-const SIZES = [120, 90, 70, 54, 46, 38, 32, 28, 25, 22]; // pixels of a tile
+const SIZES = [120, 90, 70, 54, 46, 38, 32, 28, 25, 22, 19, 16]; // pixels of a tile
 const GAP = 2;
 const LABEL = 32; // width of a layer's name
 
@@ -267,11 +267,11 @@ export class HeadGrid {
             for (const name of this.box.querySelectorAll(".layer")) {
                 const box = name.getBoundingClientRect();
                 painter.text(
-                    4,
+                    box.right - base.left + this.box.scrollLeft - 4,
                     box.top - base.top + this.box.scrollTop + 30 + box.height / 2 + 4,
                     name.textContent,
                     colourOf("ink"),
-                    { size: 11 },
+                    { size: 11, anchor: "end" },
                 );
             }
         };

@@ -9,9 +9,12 @@ import { byId, count, make, oncePerFrame } from "./elements.js";
 import { HeadGrid } from "./heads.js";
 import { HeadMap } from "./headmap.js";
 import { savePicture } from "./painter.js";
+import { ReasonView } from "./reasonview.js";
+import { readRouteFile } from "./routefile.js";
 import { RoutesView } from "./routesview.js";
 import { EmbeddedSelections, ServedSelections } from "./selection.js";
-import { embeddedSource, overviewSource, servedSource } from "./source.js";
+import { readSentences } from "./sentences.js";
+import { embeddedObjects, embeddedSource, overviewSource, servedSource } from "./source.js";
 import { change, formatSpans, onChange, parseHead, parseSpans, startState, state } from "./state.js";
 import { readText } from "./text.js";
 import { TextPanel } from "./textpanel.js";
@@ -57,17 +60,20 @@ async function readOverview(view, trace) {
 // ---- the page -------------------------------------------------------------------------------------------------
 
 class Page {
-    constructor(trace, view, overview, selections, text) {
+    // more: {routes: of readRouteFile, readings: of readSentences}
+    constructor(trace, view, overview, selections, text, more) {
         this.trace = trace;
         this.g = trace.geometry;
-        this.needle = view.document("view").needle_blk;
+        this.needles = view.document("view").needles; // key blocks of the trace, the likeliest first
+        this.needleAt = -1;
         this.selections = selections;
         this.text = text;
         this.hovered = -1;
         this.grid = new HeadGrid(overview.heads, overview.maps, overview.cellsQ, overview.cellsK);
         this.map = new HeadMap(this.g, text);
         this.lists = new AnswerLists(selections, text);
-        this.routes = new RoutesView(selections, text);
+        this.routes = new RoutesView(selections, text, more.routes);
+        this.reason = new ReasonView(this.g, more.readings);
         this.panel = text ? new TextPanel(this.g, text, (token) => this.hover(token)) : null;
         this.answer = oncePerFrame(() => this.answerNow());
         if (!text) byId("text").replaceChildren(make("p", { class: "none" }, "The trace has no text."));
@@ -75,7 +81,7 @@ class Page {
     }
 
     listen() {
-        byId("needle").disabled = !(this.needle >= 0);
+        byId("needle").disabled = this.needles.length === 0;
         byId("needle").addEventListener("click", () => this.findNeedle());
         byId("unselect").addEventListener("click", () => change({ sel: "" }));
         byId("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
@@ -89,7 +95,9 @@ class Page {
             tab.addEventListener("click", () => change({ panel: tab.dataset.panel }));
             tab.addEventListener("keydown", (event) => {
                 if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-                change({ panel: state().panel === "map" ? "routes" : "map" });
+                const panels = [...document.querySelectorAll("[role=tab]")].map((other) => other.dataset.panel);
+                const step = event.key === "ArrowLeft" ? panels.length - 1 : 1;
+                change({ panel: panels[(panels.indexOf(state().panel) + step) % panels.length] });
                 document.querySelector("[role=tab][aria-selected=true]").focus();
             });
         }
@@ -113,7 +121,8 @@ class Page {
         if (any("panel")) this.showPanel();
         if (any("find")) this.search();
         if (any("sel", "with", "theme") || (any("head") && now.with === "open")) this.answer();
-        if (any("sel", "from", "edge", "panel", "theme") && now.panel === "routes") this.routes.update();
+        if (any("sel", "from", "edge", "panel", "theme", "routes") && now.panel === "routes") this.routes.update();
+        if (any("sel", "panel", "theme") && now.panel === "reason") this.reason.update();
         if (any("at") && this.panel && now.at !== this.panel.ownAt) this.panel.scrollTo(Number(now.at));
         byId("unit").value = now.unit;
     }
@@ -141,6 +150,7 @@ class Page {
     }
 
     showPanel() {
+        byId("page").dataset.panel = state().panel;
         for (const tab of document.querySelectorAll("[role=tab]")) {
             const open = tab.dataset.panel === state().panel;
             tab.setAttribute("aria-selected", String(open));
@@ -193,16 +203,21 @@ class Page {
         );
     }
 
-    findNeedle() {
+    // Selects the first needle, then the next, and opens the head that reads it most.
+    async findNeedle() {
+        this.needleAt = (this.needleAt + 1) % this.needles.length;
         const size = this.trace.document("view")?.bk_trace ?? this.g.bk; // an excerpt may have larger blocks
-        const begin = this.needle * size;
+        const begin = this.needles[this.needleAt] * size;
         const end = Math.min(this.g.nTok, begin + size);
-        const best = this.grid.heads.reduce((a, b) => ((b.measure.needle || 0) > (a.measure.needle || 0) ? b : a));
+        const last = (this.g.rowEnd || this.g.nTok) - 1;
+        const { by } = await this.selections.reads(last, last + 1, null);
+        const best = this.selections.heads[by[Math.floor(begin / this.g.bk)]];
+        byId("needle").textContent = `needle ${this.needleAt + 1} of ${this.needles.length}`;
         change({
             sel: formatSpans([[begin, end]]),
             at: String(begin),
-            measure: "needle",
-            head: `${best.layer}.${best.head}`,
+            ...(this.needleAt === 0 ? { measure: "needle" } : {}),
+            ...(best ? { head: `${best.layer}.${best.head}` } : {}),
         });
     }
 
@@ -229,8 +244,15 @@ class Page {
     }
 
     save(panel, kind) {
-        const owner = { heads: this.grid, map: this.map, text: this.panel, routes: this.routes }[panel];
-        if (owner) savePicture(`sparsetrace-${panel}`, kind, owner.picture(), colourOf("ground"));
+        const picture = {
+            heads: () => this.grid.picture(),
+            map: () => this.map.picture(),
+            text: () => this.panel?.picture(),
+            routes: () => this.routes.picture(),
+            reason: () => this.reason.picture(),
+            matrix: () => this.reason.matrixPicture(),
+        }[panel]();
+        if (picture) savePicture(`sparsetrace-${panel}`, kind, picture, colourOf("ground"));
     }
 }
 
@@ -247,13 +269,19 @@ function explain(error) {
 async function start() {
     startState();
     setTheme(state().theme);
+    const routes = embeddedObjects("routes-json", "the routes' file");
+    const reasons = embeddedObjects("reason-json", "the reasoning file");
     const { view, trace, Kind } = await openData();
     const overview = await readOverview(view, trace);
     showCertificate(trace);
     document.title = `${trace.document("recipe")?.model?.name ?? "trace"}, ${count(trace.geometry.nTok)} tokens \u2013 sparsetrace`;
     byId("trouble").hidden = true;
     byId("page").hidden = false;
-    const page = new Page(trace, view, overview, new Kind(trace, overview.heads), await readText(trace));
+    const text = await readText(trace);
+    const page = new Page(trace, view, overview, new Kind(trace, overview.heads), text, {
+        routes: readRouteFile(routes, trace.geometry.nTok),
+        readings: await readSentences(view, trace, text, reasons),
+    });
     page.start();
     document.documentElement.dataset.ready = "yes";
 }

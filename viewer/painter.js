@@ -22,13 +22,25 @@ export class CanvasPainter {
         this.context.fillRect(x, y, width, height);
     }
 
-    line(x0, y0, x1, y1, colour, width = 1) {
+    line(x0, y0, x1, y1, colour, width = 1, dash = []) {
+        this.context.setLineDash(dash);
         this.context.strokeStyle = colour;
         this.context.lineWidth = width;
         this.context.beginPath();
         this.context.moveTo(x0, y0);
         this.context.lineTo(x1, y1);
         this.context.stroke();
+    }
+
+    // Half an ellipse below the line from x0 to x1 at height y.
+    arc(x0, x1, y, depth, colour, width) {
+        const c = this.context;
+        c.setLineDash([]);
+        c.strokeStyle = colour;
+        c.lineWidth = width;
+        c.beginPath();
+        c.ellipse((x0 + x1) / 2, y, Math.abs(x1 - x0) / 2, depth, 0, 0, Math.PI);
+        c.stroke();
     }
 
     // anchor: start, middle, end; turn: degrees
@@ -74,8 +86,15 @@ export class SvgPainter {
         return null;
     }
 
-    line(x0, y0, x1, y1, colour, width = 1) {
-        return this.add("line", { x1: x0, y1: y0, x2: x1, y2: y1, stroke: colour, "stroke-width": width });
+    line(x0, y0, x1, y1, colour, width = 1, dash = []) {
+        const more = dash.length > 0 ? { "stroke-dasharray": dash.join(" ") } : {};
+        return this.add("line", { x1: x0, y1: y0, x2: x1, y2: y1, stroke: colour, "stroke-width": width, ...more });
+    }
+
+    arc(x0, x1, y, depth, colour, width) {
+        const [a, b] = [Math.min(x0, x1), Math.max(x0, x1)];
+        const d = `M${a.toFixed(1)} ${y.toFixed(1)}A${((b - a) / 2).toFixed(1)} ${depth.toFixed(1)} 0 0 0 ${b.toFixed(1)} ${y.toFixed(1)}`;
+        return this.add("path", { d, fill: "none", stroke: colour, "stroke-width": width });
     }
 
     text(x, y, text, colour, { size = 12, anchor = "start", turn = 0, mono = false, bold = false } = {}) {

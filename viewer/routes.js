@@ -42,15 +42,23 @@ function addLayer(paths, g, last, layer, heads, rows, leastMass) {
     }
 }
 
-function hopsOf(path) {
+function hopsOf(path, g) {
     const hops = [];
+    const span = (c) => [c * g.bk, Math.min(g.nTok, (c + 1) * g.bk)];
     for (let p = path; p.from; p = p.from)
-        hops.unshift({ layer: p.layer, head: p.head, mass: p.mass, source: p.from.at, reader: p.at });
+        hops.unshift({
+            layer: p.layer,
+            head: p.head,
+            mass: p.mass,
+            source: span(p.from.at),
+            reader: span(p.at),
+            proof: "",
+        });
     return hops;
 }
 
 // The best `most` routes from the source span to the reader span (tokens), heaviest first:
-// [{weight, hops: [{layer, head, mass, source, reader}]}], blocks as key blocks. tell(share done) is called now and then.
+// [{weight, proof: "", hops: [{layer, head, mass, source, reader, proof: ""}]}], source and reader as spans. tell(share done) is called now and then.
 export async function findRoutes(selections, source, reader, leastMass, most, tell) {
     const g = selections.geometry;
     const paths = new Map();
@@ -68,6 +76,7 @@ export async function findRoutes(selections, source, reader, leastMass, most, te
     }
     const routes = [];
     for (let c = Math.floor(reader[0] / g.bk); c < Math.ceil(reader[1] / g.bk); c++)
-        for (const path of paths.get(c) ?? []) if (path.from) routes.push({ weight: path.weight, hops: hopsOf(path) });
+        for (const path of paths.get(c) ?? [])
+            if (path.from) routes.push({ weight: path.weight, proof: "", hops: hopsOf(path, g) });
     return routes.sort((a, b) => b.weight - a.weight).slice(0, most);
 }

@@ -93,21 +93,57 @@ export class EmbeddedSelections extends Selections {
         const to = Math.ceil(end / g.bk);
         const out = new Shares(g.nbq);
         const chosen = this.chosen(heads);
-        for (const a of chosen) {
-            const { indptr, indices, mass } = await this.layer(a.i);
-            const number = this.heads.indexOf(a);
-            for (let b = 0; b < g.nbq; b++) {
-                let sum = 0;
-                const row = a.h * g.nbq + b;
-                for (let at = indptr[row]; at < indptr[row + 1] && indices[at] < to; at++)
-                    if (indices[at] >= from) sum += mass[at];
-                if (sum === 0) continue;
-                out.share[b] += sum / chosen.length;
-                if (sum > out.most[b]) [out.most[b], out.by[b]] = [sum, number];
+        const number = new Map(chosen.map((a) => [`${a.i}.${a.h}`, this.heads.indexOf(a)]));
+        const sums = new Float64Array(g.nbq);
+        for (const i of new Set(chosen.map((a) => a.i))) {
+            const { ptr, row, mass } = await this.columns(i);
+            for (const a of chosen) {
+                if (a.i !== i) continue;
+                const touched = [];
+                const first = a.h * g.nbq;
+                for (let c = from; c < to; c++)
+                    for (let at = lowerBound(row, ptr[c], ptr[c + 1], first); at < ptr[c + 1]; at++) {
+                        const b = row[at] - first;
+                        if (b >= g.nbq) break;
+                        if (sums[b] === 0) touched.push(b);
+                        sums[b] += mass[at];
+                    }
+                gather(out, sums, touched, number.get(`${a.i}.${a.h}`), 1, 1 / chosen.length);
             }
         }
         return out;
     }
+
+    // A layer's entries by key block: ptr [nbk + 1], rows (head * nbq + query block, rising in each column), masses.
+    async columns(i) {
+        this.byColumn ??= [];
+        return (this.byColumn[i] ??= transposed(await this.layer(i), this.geometry.nbk));
+    }
+}
+
+function transposed({ indptr, indices, mass }, n) {
+    const ptr = new Int32Array(n + 1);
+    for (const c of indices) ptr[c + 1]++;
+    for (let c = 0; c < n; c++) ptr[c + 1] += ptr[c];
+    const next = ptr.slice();
+    const out = { ptr, row: new Int32Array(indices.length), mass: new Float32Array(indices.length) };
+    for (let r = 0; r + 1 < indptr.length; r++)
+        for (let at = indptr[r]; at < indptr[r + 1]; at++) {
+            const to = next[indices[at]]++;
+            out.row[to] = r;
+            out.mass[to] = mass[at];
+        }
+    return out;
+}
+
+// The first place in the rising list [low, high) that is not below x.
+function lowerBound(list, low, high, x) {
+    while (low < high) {
+        const middle = (low + high) >> 1;
+        if (list[middle] < x) low = middle + 1;
+        else high = middle;
+    }
+    return low;
 }
 
 // Adds one head's sums to the shares and clears them.

@@ -21,6 +21,28 @@ export function embeddedSource() {
     return { size: bytes.length, read: async (begin, end) => bytes.subarray(begin, end) };
 }
 
+// The JSON objects that the page carries under an id, one after the other in the text or one a line; none: [].
+export function embeddedObjects(id, what) {
+    const element = document.getElementById(id);
+    if (!element) return [];
+    const text = new TextDecoder().decode(fromBase64(element.textContent.trim()));
+    element.remove();
+    try {
+        return [JSON.parse(text)];
+    } catch {
+        return text
+            .split("\n")
+            .filter((line) => line.trim())
+            .map((line, n) => {
+                try {
+                    return JSON.parse(line);
+                } catch (error) {
+                    throw new Error(`${what}, line ${n + 1}: not JSON (${error.message})`, { cause: error });
+                }
+            });
+    }
+}
+
 async function get(path) {
     const reply = await fetch(path);
     if (!reply.ok) throw new Error(`the server answers ${reply.status} to ${path}`);

@@ -11,7 +11,8 @@ const FALLBACK = {
     sel: "", // "1600-1616,1640-1641": selected tokens
     with: "all", // heads that answer: all, open, or "7.7,12.1"
     unit: "block", // what a click selects: token, word, sentence, block
-    panel: "map", // map or routes
+    panel: "map", // map, routes or reason
+    routes: "", // which routes: "" the first that were given, "1" the second, found
     zoom: "", // "q0-q1-k0-k1" of the map, in tokens
     from: "",
     edge: "0.02", // the routes' reader (token span) and least edge

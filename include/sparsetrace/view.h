@@ -3,7 +3,8 @@
  * sparsetrace/view.h — what a viewer wants of a trace: an overview of all heads at once, and an
  * excerpt that fits into a stated number of bytes. Both save themselves as safetensors
  * (docs/view-format.md). `sparsetrace view` puts an excerpt into one .html, or serves an overview
- * beside the trace itself.
+ * beside the trace itself. Of a trace with groups (sentences) an overview also has the receiver
+ * heads, the receiver scores, who leans on whom (groups.h) and a matrix of who reads whom.
  */
 #ifndef SPARSETRACE_VIEW_H
 #define SPARSETRACE_VIEW_H
@@ -25,7 +26,7 @@ typedef enum st_view_measure {
     ST_VIEW_WINDOW,     /* mean over b of the sum of m(b, c), c >= 1 in the window */
     ST_VIEW_FAR,        /* mean over b of the sum of m(b, c), c >= 1 not in the window */
     ST_VIEW_ENTROPY,    /* mean over b of -sum p log2 p, p = m(b, c) / sum of m(b, .); bits */
-    ST_VIEW_NEEDLE,     /* m(last recorded query block, needle_blk) */
+    ST_VIEW_NEEDLE,     /* m(last recorded query block, needle[0]); NaN: no needle */
     ST_VIEW_KURTOSIS,   /* Fisher excess kurtosis (biased) over key blocks c >= 1 of the mean of
                            m(b, c) over the query blocks that begin 4 or more key blocks after c.
                            Our reading, for blocks, of the thought-anchors' receiver heads */
@@ -36,13 +37,20 @@ ST_API const char *st_view_measure_name(st_view_measure measure); /* "recall", .
 
 typedef struct st_overview st_overview;
 
+#define ST_VIEW_NEEDLES 8
+
+/* Needles are far key blocks that some head reads sharply. With b the last recorded query block,
+ * the score of key block c is the sum over all heads of m(b, c)^2: one head that puts half of its
+ * mass there counts more than ten that put a tenth. Block 0 is none, nor is one that ends less than
+ * max(4 bq, 128, but at most n_tok / 4) tokens before b begins: the question stands there. Highest
+ * score first, of equals the lower block; blocks less than max(2 bk, 32) tokens from a higher one
+ * belong to it and are left out. Our reading. */
 typedef struct st_overview_info {
-    int64_t n_head;     /* recorded (layer, head) pairs */
-    int cells_q;        /* a picture has cells_q rows (query blocks) */
-    int cells_k;        /* ... and cells_k columns (key blocks) */
-    int64_t needle_blk; /* of the key blocks c >= 1 that end 4 or more query blocks before the last
-                           recorded query block begins, the one that it reads most, summed over all
-                           heads; of equals the lowest; -1: it reads none of them */
+    int64_t n_head;                  /* recorded (layer, head) pairs */
+    int cells_q;                     /* a picture has cells_q rows (query blocks) */
+    int cells_k;                     /* ... and cells_k columns (key blocks) */
+    int n_needle;                    /* 0..ST_VIEW_NEEDLES */
+    int64_t needle[ST_VIEW_NEEDLES]; /* key blocks */
 } st_overview_info;
 
 typedef struct st_overview_head {

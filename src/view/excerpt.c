@@ -206,13 +206,14 @@ static st_status list_tensors(st_excerpt *x, st_error *err)
 {
     const st_trace *t = x->trace;
     size_t n = (size_t)t->info.n_layer;
+    size_t most = 3 + (size_t)x->pictures.n + 2 * n;
     x->n_tensor = 0;
-    x->tensor = sti_alloc((6 + 2 * n) * sizeof *x->tensor);
+    x->tensor = sti_alloc(most * sizeof *x->tensor);
     x->name = sti_alloc(2 * n * sizeof *x->name);
     if (x->tensor == NULL || x->name == NULL)
-        return sti_fail_mem(err, (6 + 2 * n) * sizeof *x->tensor);
-    x->tensor[x->n_tensor++] = x->pictures.tensor[0];
-    x->tensor[x->n_tensor++] = x->pictures.tensor[1];
+        return sti_fail_mem(err, most * sizeof *x->tensor);
+    for (int64_t i = 0; i < x->pictures.n_wide; i++)
+        x->tensor[x->n_tensor++] = x->pictures.tensor[i];
     if (x->info.has_tokens)
         add_tensor(x, "tokens", ST_TENSOR_I32, t->tokens->data, t->info.n_tok);
     for (size_t i = 0; i < n; i++) {
@@ -220,7 +221,8 @@ static st_status list_tensors(st_excerpt *x, st_error *err)
         snprintf(x->name[2 * i], NAME_BYTES, "layer.%d.head", l->layer);
         add_tensor(x, x->name[2 * i], ST_TENSOR_I32, l->head, l->n_head);
     }
-    x->tensor[x->n_tensor++] = x->pictures.tensor[2];
+    for (int64_t i = x->pictures.n_wide; i < x->pictures.n; i++)
+        x->tensor[x->n_tensor++] = x->pictures.tensor[i];
     if (x->info.piece_max_bytes != 0) {
         add_tensor(x, "piece_bytes", ST_TENSOR_U8, x->piece.data, x->piece.n);
         add_tensor(x, "text", ST_TENSOR_U8, x->text.data, x->text.n);
@@ -233,9 +235,9 @@ static st_status list_tensors(st_excerpt *x, st_error *err)
 }
 
 /* The metadata of the trace that a viewer reads, ours put in. Returns the number of pairs. */
-static int64_t list_meta(const st_excerpt *x, const char *meta[8][2])
+static int64_t list_meta(const st_excerpt *x, const char *meta[9][2])
 {
-    static const char *const copied[] = {"certificate", "recipe", "result", "timings"};
+    static const char *const copied[] = {"certificate", "recipe", "result", "timings", "reasoning"};
     int64_t n = 0;
     meta[n][0] = "format", meta[n++][1] = "sparsetrace.view";
     meta[n][0] = "format_version", meta[n++][1] = "1";
@@ -258,7 +260,7 @@ static st_status count_bytes(void *ctx, const void *data, size_t bytes, st_error
 
 st_status st_excerpt_save(const st_excerpt *x, const st_out *out, st_error *err)
 {
-    const char *meta[8][2];
+    const char *meta[9][2];
     int64_t n = list_meta(x, meta);
     return sti_save_tensors(x->tensor, x->n_tensor, (const char *const(*)[2])meta, n, out, err);
 }

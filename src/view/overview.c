@@ -8,8 +8,11 @@
 #include "view/overview.h"
 
 #define CELLS_MAX 256
-#define RECEIVER_GAP 4 /* key blocks between a reader and what counts as read from afar */
-#define NEEDLE_GAP 4   /* query blocks at the end that may be the question about the needle */
+#define SENTENCE_CELLS 1024 /* rows and columns of the matrix of sentences */
+#define RECEIVER_GAP 4      /* key blocks between a reader and what counts as read from afar */
+#define NEEDLE_GAP 128      /* tokens at the end that may be the question about the needle */
+#define NEEDLE_GAP_BLK 4    /* ... and query blocks */
+#define NEEDLE_NEAR 31      /* tokens around a needle that are no other one */
 
 const char *st_view_measure_name(st_view_measure measure)
 {
@@ -154,26 +157,46 @@ static double mass_on(const st_trace *t, const sti_entries *e, int64_t c)
     return 0;
 }
 
-/* Finds the needle (sum: [nbk], scratch) and each head's mass on it. */
-static void find_needle(const st_trace *t, st_overview *o, double *sum)
+/* score [nbk]: the sum over heads of the squared mass that query block blk puts on each key block.
+ */
+static void score_needles(const st_trace *t, int64_t blk, double *score)
 {
-    int64_t blk = t->blk_end - 1, best = -1, at = 0;
-    memset(sum, 0, (size_t)t->info.nbk * sizeof *sum);
+    memset(score, 0, (size_t)t->info.nbk * sizeof *score);
     for (int64_t i = 0; i < t->info.n_layer; i++)
         for (int64_t h = 0; h < t->recorded[i]->pub.n_head; h++) {
             sti_entries e = sti_trace_entries(t, t->recorded[i], h, blk);
-            for (int64_t j = 0; j < e.n; j++)
+            for (int64_t j = 0; j < e.n; j++) {
+                double m = (double)sti_f16_f32(e.mass[j]);
                 if (sti_entry_ok(t, &e, j))
-                    sum[e.indices[j]] += (double)sti_f16_f32(e.mass[j]);
+                    score[e.indices[j]] += m * m;
+            }
         }
-    for (int64_t c = 1; (c + 1) * t->info.bk <= (blk - NEEDLE_GAP) * t->info.bq; c++)
-        if (sum[c] > 0 && (best < 0 || sum[c] > sum[best]))
-            best = c;
-    o->info.needle_blk = best;
-    for (int64_t i = 0; i < t->info.n_layer; i++)
-        for (int64_t h = 0; h < t->recorded[i]->pub.n_head; h++) {
-            sti_entries e = sti_trace_entries(t, t->recorded[i], h, blk);
-            o->head[at++].measure[ST_VIEW_NEEDLE] = best < 0 ? NAN : (float)mass_on(t, &e, best);
+}
+
+/* Finds the needles (score: [nbk], scratch) and each head's mass on the first. */
+static void find_needles(const st_trace *t, st_overview *o, double *score)
+{
+    const st_trace_info *i = &t->info;
+    int64_t blk = t->blk_end - 1, at = 0;
+    int64_t gap = sti_min(sti_max(NEEDLE_GAP_BLK * (int64_t)i->bq, NEEDLE_GAP), i->n_tok / 4);
+    int64_t near = sti_max(1, NEEDLE_NEAR / i->bk);
+    score_needles(t, blk, score);
+    while (o->info.n_needle < ST_VIEW_NEEDLES) {
+        int64_t best = 0;
+        for (int64_t c = 1; (c + 1) * i->bk <= blk * i->bq - gap; c++)
+            if (score[c] > 0 && (best == 0 || score[c] > score[best]))
+                best = c;
+        if (best == 0)
+            break;
+        o->info.needle[o->info.n_needle++] = best;
+        for (int64_t c = sti_max(1, best - near); c <= sti_min(i->nbk - 1, best + near); c++)
+            score[c] = 0;
+    }
+    for (int64_t l = 0; l < i->n_layer; l++)
+        for (int64_t h = 0; h < t->recorded[l]->pub.n_head; h++) {
+            sti_entries e = sti_trace_entries(t, t->recorded[l], h, blk);
+            o->head[at++].measure[ST_VIEW_NEEDLE] =
+                o->info.n_needle == 0 ? NAN : (float)mass_on(t, &e, o->info.needle[0]);
         }
 }
 
@@ -184,8 +207,7 @@ static st_overview *allocate(int64_t n_head, int cells_q, int cells_k)
     st_overview *o = sti_calloc(sizeof *o);
     if (o == NULL)
         return NULL;
-    o->info = (st_overview_info){
-        .n_head = n_head, .cells_q = cells_q, .cells_k = cells_k, .needle_blk = -1};
+    o->info = (st_overview_info){.n_head = n_head, .cells_q = cells_q, .cells_k = cells_k};
     o->head = sti_calloc((size_t)n_head * sizeof *o->head);
     o->map = sti_calloc((size_t)n_head * (size_t)cells_q * (size_t)cells_k);
     if (o->head != NULL && o->map != NULL)
@@ -201,13 +223,14 @@ static void fill(struct sums *s, st_overview *o)
     for (int64_t i = 0; i < t->info.n_layer; i++)
         for (int64_t h = 0; h < t->recorded[i]->pub.n_head; h++, at++)
             sum_head(s, t->recorded[i], h, &o->head[at], o->map + at * cells);
-    find_needle(t, o, s->column);
+    find_needles(t, o, s->column);
 }
 
 st_status st_overview_create(const st_trace *t, int cells, st_overview **overview, st_error *err)
 {
     struct sums s = {.trace = t};
     st_overview *o = NULL;
+    st_status status;
     int64_t n_head = 0;
     *overview = NULL;
     if (cells < 1 || cells > CELLS_MAX)
@@ -230,8 +253,14 @@ st_status st_overview_create(const st_trace *t, int cells, st_overview **overvie
     sti_free(s.rows_in);
     sti_free(s.column);
     sti_free(s.begin_here);
-    *overview = o;
-    return o != NULL ? ST_OK : sti_fail_mem(err, (size_t)t->info.nbk * sizeof *s.column);
+    if (o == NULL)
+        return sti_fail_mem(err, (size_t)t->info.nbk * sizeof *s.column);
+    status = sti_sentences_create(t, SENTENCE_CELLS, &o->sentences, err);
+    if (status == ST_OK)
+        *overview = o;
+    else
+        st_overview_free(o);
+    return status;
 }
 
 void st_overview_free(st_overview *o)
@@ -240,6 +269,7 @@ void st_overview_free(st_overview *o)
         return;
     sti_free(o->head);
     sti_free(o->map);
+    sti_sentences_free(&o->sentences);
     sti_free(o);
 }
 
@@ -284,7 +314,8 @@ static st_overview *copy_heads(const st_overview *o, int cells_q, int cells_k)
         f->head[i].map = f->map + i * cells_q * cells_k;
     }
     if (f != NULL) {
-        f->info.needle_blk = o->info.needle_blk;
+        f->info.n_needle = o->info.n_needle;
+        memcpy(f->info.needle, o->info.needle, sizeof f->info.needle);
         f->trace_bytes = o->trace_bytes;
     }
     return f;
@@ -314,5 +345,7 @@ st_status sti_overview_fold(const st_overview *o, int64_t bytes, st_overview **f
         f = coarser;
     }
     *folded = f;
-    return f != NULL ? ST_OK : sti_fail_mem(err, (size_t)size);
+    if (f == NULL)
+        return sti_fail_mem(err, (size_t)size);
+    return sti_sentences_fold(&o->sentences, bytes, &f->sentences, err);
 }

@@ -25,24 +25,27 @@ st_status sti_overview_tensors_make(const st_overview *o, sti_overview_tensors *
         memcpy(t->measure + h * ST_VIEW_MEASURE_COUNT, o->head[h].measure,
                sizeof o->head[h].measure);
     }
-    t->tensor[0] = (st_tensor){.name = "view.head",
-                               .type = ST_TENSOR_I32,
-                               .n_dim = 2,
-                               .shape = {i->n_head, 2},
-                               .data = t->head,
-                               .bytes = n * 8};
-    t->tensor[1] = (st_tensor){.name = "view.measure",
-                               .type = ST_TENSOR_F32,
-                               .n_dim = 2,
-                               .shape = {i->n_head, ST_VIEW_MEASURE_COUNT},
-                               .data = t->measure,
-                               .bytes = n * ST_VIEW_MEASURE_COUNT * 4};
-    t->tensor[2] = (st_tensor){.name = "view.map",
-                               .type = ST_TENSOR_U8,
-                               .n_dim = 3,
-                               .shape = {i->n_head, i->cells_q, i->cells_k},
-                               .data = o->map,
-                               .bytes = n * (size_t)i->cells_q * (size_t)i->cells_k};
+    t->n = 0;
+    t->tensor[t->n++] = (st_tensor){.name = "view.head",
+                                    .type = ST_TENSOR_I32,
+                                    .n_dim = 2,
+                                    .shape = {i->n_head, 2},
+                                    .data = t->head,
+                                    .bytes = n * 8};
+    t->tensor[t->n++] = (st_tensor){.name = "view.measure",
+                                    .type = ST_TENSOR_F32,
+                                    .n_dim = 2,
+                                    .shape = {i->n_head, ST_VIEW_MEASURE_COUNT},
+                                    .data = t->measure,
+                                    .bytes = n * ST_VIEW_MEASURE_COUNT * 4};
+    t->n += sti_sentences_tensors(&o->sentences, t->tensor + t->n);
+    t->n_wide = t->n - (o->sentences.n > 0);
+    t->tensor[t->n++] = (st_tensor){.name = "view.map",
+                                    .type = ST_TENSOR_U8,
+                                    .n_dim = 3,
+                                    .shape = {i->n_head, i->cells_q, i->cells_k},
+                                    .data = o->map,
+                                    .bytes = n * (size_t)i->cells_q * (size_t)i->cells_k};
     return ST_OK;
 }
 
@@ -56,17 +59,22 @@ void sti_overview_tensors_free(sti_overview_tensors *t)
 
 char *sti_overview_json(const st_overview *o, const char *more)
 {
-    size_t size = 256 + (more != NULL ? strlen(more) : 0);
+    size_t size = 512 + (more != NULL ? strlen(more) : 0);
     char *json = sti_alloc(size);
     int at;
     if (json == NULL)
         return NULL;
-    at = snprintf(json, size, "{\"needle_blk\":%lld,\"trace_bytes\":%lld,\"measures\":[",
-                  (long long)o->info.needle_blk, (long long)o->trace_bytes);
+    at = snprintf(json, size, "{\"needles\":[");
+    for (int n = 0; n < o->info.n_needle; n++)
+        at += snprintf(json + at, size - (size_t)at, "%s%lld", n > 0 ? "," : "",
+                       (long long)o->info.needle[n]);
+    at += snprintf(json + at, size - (size_t)at, "],\"trace_bytes\":%lld,\"measures\":[",
+                   (long long)o->trace_bytes);
     for (int m = 0; m < ST_VIEW_MEASURE_COUNT; m++)
         at += snprintf(json + at, size - (size_t)at, "%s\"%s\"", m > 0 ? "," : "",
                        st_view_measure_name((st_view_measure)m));
-    snprintf(json + at, size - (size_t)at, "]%s%s}", more != NULL ? "," : "",
+    at += snprintf(json + at, size - (size_t)at, "],\"join\":%lld", (long long)o->sentences.join);
+    snprintf(json + at, size - (size_t)at, "%s%s}", more != NULL ? "," : "",
              more != NULL ? more : "");
     return json;
 }
@@ -95,7 +103,7 @@ st_status st_overview_save(const st_overview *o, const st_out *out, st_error *er
     st_status status =
         json == NULL ? sti_fail_mem(err, 256) : sti_overview_tensors_make(o, &t, err);
     if (status == ST_OK) {
-        status = sti_save_tensors(t.tensor, 3, meta, 3, out, err);
+        status = sti_save_tensors(t.tensor, t.n, meta, 3, out, err);
         sti_overview_tensors_free(&t);
     }
     sti_free(json);

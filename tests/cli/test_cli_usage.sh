@@ -7,7 +7,7 @@ set -euo pipefail
 . "$ST_SOURCE_DIR/tests/cli/lib.sh"
 
 version=$(cat "$ST_SOURCE_DIR/VERSION")
-verbs=(trace groups mask info route export view prove bench ruler check)
+verbs=(trace groups mask info route export view reason watch suppress prove bench ruler check)
 
 test_help() {
     local verb how

@@ -26,6 +26,9 @@ refused "byte" view foreign.trace -o page.html
 refused "byte" view cut.trace --serve 0
 refused "no-such-folder/page.html" view good.trace -o no-such-folder/page.html
 refused "cannot write" view good.trace -o .
+refused "no-such.json" view good.trace -o page.html --routes no-such.json
+refused "not what sparsetrace route --json prints" view good.trace -o page.html --routes foreign.trace
+refused "not what sparsetrace reason --json prints" view good.trace -o page.html --reason good.trace
 
 good view good.trace -o page.html
 check "the page is there" test -s page.html

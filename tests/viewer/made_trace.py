@@ -71,6 +71,43 @@ def rows_of(rng, n_head, nbq, bq, bk, k, needle=None):
     return indptr, index[good].astype(np.int32), mass[good]
 
 
+def group_tensors(rng, spans, layers, n_head):
+    """Dense lower triangles A, a little like attention between sentences: {name: array}."""
+    n = len(spans)
+    i, j = np.tril_indices(n)
+    out = {"groups": np.array(spans, np.int64)}
+    for layer in layers:
+        out[f"layer.{layer}.group_indptr"] = np.concatenate([[0], np.cumsum(np.tile(np.arange(1, n + 1), n_head))])
+        out[f"layer.{layer}.group_indices"] = np.tile(j, n_head).astype(np.int32)
+        out[f"layer.{layer}.group_mean"] = (rng.random(n_head * len(i)) ** 3 * 0.01 + 1e-5).astype(np.float32)
+    return out
+
+
+def reasoning(spans):
+    """The document of section 3.2."""
+    tags = ["problem_setup", "plan_generation", "active_computation", "self_checking", "final_answer_emission"]
+    phases = ["understand", "plan", "compute", "verify", "conclude"]
+    n = len(spans)
+    return {
+        "version": 1,
+        "id": "made",
+        "quality": {"n_sentence": n, "check_share": 0.25, "score": None, "dead_share": 0.125},
+        "anchors": [{"sentence": 5, "score": 0.01, "readers": []}],
+        "sentences": [
+            {
+                "tag": tags[i * 5 // n],
+                "p": 0.9,
+                "phase": phases[i * 5 // n],
+                "receiver": 0.002 * (i == 5) + 0.001,
+                "dead": i == 7,
+                "jump": False,
+                "text": f"<b>sentence</b> {i}",
+            }
+            for i in range(n)
+        ],
+    }
+
+
 def make_trace(
     path,
     n_tok=1024,
@@ -84,8 +121,11 @@ def make_trace(
     needle=None,
     agree=True,
     complete=True,
+    spans=None,
+    document=False,
 ):
-    """needle: (layer, head, key block, mass): what the last query block of that head reads."""
+    """needle: (layer, head, key block, mass): what the last query block of that head reads. spans: groups of tokens;
+    document: with the document "reasoning" of them."""
     rng = np.random.default_rng(seed)
     nbq = -(-n_tok // bq)
     tensors, samples = {}, {}
@@ -108,6 +148,8 @@ def make_trace(
             f"layer.{layer}.cert_err": rng.random((n_head, 8)).astype(np.float32),
         }
         samples[layer] = (tensors[f"layer.{layer}.cert_recall"], tensors[f"layer.{layer}.cert_err"])
+    if spans:
+        tensors |= group_tensors(rng, spans, layers, n_head)
     if pieces is None:
         pieces = [WORDS[i % len(WORDS)].encode() for i in range(n_tok)]
     assert len(pieces) == n_tok
@@ -158,6 +200,8 @@ def make_trace(
             }
         ),
     }
+    if document:
+        meta["reasoning"] = json.dumps(reasoning(spans))
     save_file(tensors, path, meta)
     return tensors
 

@@ -7,14 +7,16 @@ Times are printed, not asserted. ST_VIEW_SHOTS=DIR keeps pictures of the panels 
 import base64
 import csv
 import io
+import json
 import os
 import re
 import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
-from made_trace import make_trace
+from made_trace import make_trace, reasoning
 from playwright.sync_api import sync_playwright
 
 CLI = os.environ["ST_CLI"]
@@ -143,7 +145,7 @@ def shown(page, name):
 
 
 def settle(page):
-    page.wait_for_timeout(250)
+    page.wait_for_timeout(200)
 
 
 # ---- the panels --------------------------------------------------------------------------------------------------
@@ -249,6 +251,14 @@ def test_needle_text_and_search(open_page, url):
     page = open_page(url)
     page.click("#needle")
     settle(page)
+    first = page.locator("#selected").inner_text()
+    page.click("#needle")
+    settle(page)
+    assert "needle 2 of" in page.locator("#needle").inner_text() and page.locator("#selected").inner_text() != first
+    for _ in range(int(page.locator("#needle").inner_text().split()[-1]) - 1):
+        page.click("#needle")
+        settle(page)
+    assert page.locator("#selected").inner_text() == first and "needle 1 of" in page.locator("#needle").inner_text()
     assert f"tokens {NEEDLE[2] * BK}\u2013{NEEDLE[2] * BK + BK - 1}" in page.locator("#selected").inner_text()
     assert page.locator("bdi.selected").count() == BK
     assert page.locator("bdi.selected", has_text="haystack-needle-7071").is_visible()
@@ -317,6 +327,174 @@ def test_routes(open_page, url):
     shot(page, "routes")
 
 
+ROUTE = {
+    "from": {"begin": 640, "end": 656, "text": "x"},
+    "to": {"begin": 1999, "end": 2000, "text": "</script>"},
+    "flow": 0.5,
+    "routes": [
+        {
+            "weight": 0.25,
+            "hops": [
+                {
+                    "layer": layer,
+                    "head": 2,
+                    "query": {"begin": at + 16, "end": at + 32},
+                    "key": {"begin": at, "end": at + 16},
+                    "mass": mass,
+                    **({"proof": proof} if proof else {}),
+                }
+                for layer, at, mass, proof in (
+                    (1, 640, 0.875, {"necessary": True, "sufficient": True, "causal": True}),
+                    (3, 656, 0.5, {"necessary": False, "sufficient": False, "causal": False}),
+                )
+            ],
+        },
+        {"weight": 0.125, "hops": []},
+        {"weight": 0.0625, "hops": [{"layer": 0, "head": 0, "query": {"begin": 1999, "end": 2000},
+                                     "key": {"begin": 640, "end": 656}, "mass": 0.0625}]},
+    ],
+}  # fmt: skip
+
+
+def test_routes_of_a_file(open_page, made, tmp_path):
+    (tmp_path / "routes.json").write_text(json.dumps(ROUTE) + "\n" + json.dumps(ROUTE | {"flow": 0.25}) + "\n")
+    url = write(made[0], tmp_path / "t.html", "--routes", tmp_path / "routes.json")
+    page = open_page(f"{url}#panel=routes")
+    page.wait_for_selector("#routes li")
+    assert "tokens 640\u2013655 to token 1999" in page.locator("#routes-ends").inner_text()
+    assert page.locator("#routes li").count() == 2  # one has no hop
+    assert page.locator(".hop-button").all_inner_texts() == [
+        "\u2713 L1.H2 87.5\u2009% \u2192 656",
+        "\u2715 L3.H2 50.0\u2009% \u2192 672",
+        "L0.H0 6.25\u2009% \u2192 1999",
+    ]
+    dashed = page.locator("#routes-picture line.hop[stroke-dasharray]")
+    assert page.locator("#routes-picture line.hop").count() == 3 and dashed.count() == 1
+    dashed.dispatch_event("click")
+    told = page.locator("#routes-state").inner_text()
+    assert "L3.H2 50.0" in told and "refuted" in told and "read tokens 656\u2013671" in told
+    shot(page, "routes_file")
+    page.evaluate("location.hash = '#panel=routes&edge=0.1'")
+    settle(page)
+    assert page.locator("#routes li").count() == 1
+    assert "1 routes have a lighter hop" in page.locator("#routes-state").inner_text()
+    page.select_option("#routes-of", "1")
+    settle(page)
+    assert "flow 25.0" in page.locator("#routes-ends").inner_text() and "routes=1" in page.url
+    page.select_option("#routes-of", "found")
+    settle(page)
+    assert "select in the text" in page.locator("#routes-ends").inner_text()
+
+
+@pytest.mark.parametrize(
+    "option, text, words",
+    [
+        ("--routes", "{broken", "not JSON"),
+        ("--routes", "{}", "no list of routes"),
+        ("--routes", json.dumps(ROUTE | {"from": {"begin": 5, "end": 99999}}), "from is no span of tokens"),
+        ("--routes", json.dumps(ROUTE | {"routes": [{"weight": "x", "hops": []}]}), "routes[0].weight is no share"),
+        ("--reason", '{"sentences": 3}', "no list of sentences"),
+    ],
+)
+def test_bad_documents_are_explained(open_page, made, tmp_path, option, text, words):
+    (tmp_path / "bad.json").write_text(text)
+    page = open_page(write(made[0], tmp_path / "t.html", option, tmp_path / "bad.json"), ready="#trouble.explained")
+    assert words in page.locator("#trouble-why").inner_text()
+
+
+# ---- reasoning ---------------------------------------------------------------------------------------------------
+
+SPANS = [(i * 80 + 3, i * 80 + 75) for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def reasoned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reason")
+    tensors = make_trace(folder / "t.trace", N_TOK, LAYERS, HEADS, BQ, BK, spans=SPANS, document=True)
+    return folder / "t.trace", tensors, write(folder / "t.trace", folder / "t.html")
+
+
+def test_reasoning(open_page, reasoned):
+    page = open_page(f"{reasoned[2]}#panel=reason")
+    settle(page)
+    assert page.locator("#sentences li").count() == len(SPANS)
+    assert page.evaluate("document.querySelectorAll('#sentences b').length") == 0
+    assert "anchor" in page.locator('[data-sentence="5"] .notes').inner_text()
+    assert page.locator('[data-sentence="7"] .notes').inner_text() == "dead end"
+    rows = page.locator("#quality tr").all_inner_texts()
+    assert rows[0].split("\t")[:2] == ["sentences", "24"] and any(r.startswith("checking\t25\u2009%") for r in rows)
+    assert not any(r.startswith("score") for r in rows)
+    page.locator('[data-sentence="9"]').click()
+    settle(page)
+    assert f"sel={SPANS[9][0]}-{SPANS[9][1]}" in page.url
+    assert page.locator('[data-sentence="9"]').get_attribute("aria-current") == "true"
+    page.locator("#strips").focus()
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert f"sel={SPANS[10][0]}-{SPANS[10][1]}" in page.url
+    assert "sentence 10, active computation" in page.locator("#reason-facts").inner_text()
+    shot(page, "reason")
+    page.evaluate(f"location.hash = '#panel=reason&sel={SPANS[2][0] + 5}-{SPANS[2][0] + 6}'")
+    settle(page)
+    assert page.locator('[data-sentence="2"]').get_attribute("aria-current") == "true"
+
+
+def test_matrix_tells_the_mean_over_receiver_heads(open_page, reasoned):
+    trace, tensors, url = reasoned
+    page = open_page(f"{url}#panel=reason")
+    settle(page)
+    box = page.locator("#matrix").bounding_box()
+    side = min(box["width"] - 44 - 6, box["height"] - 4 - 34)
+    n, i, j = len(SPANS), 20, 6
+    x, y = 44 + side * (j + 0.5) / n, 4 + side * (i + 0.5) / n
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    told = page.locator("#reason-facts").inner_text()
+    found = re.match(r"20 .*reads 6 .*: ([\d.e-]+) a token", told)
+    cell = i * (i + 1) // 2 + j
+    want = np.mean([tensors[f"layer.{layer}.group_mean"].reshape(HEADS, -1)[:, cell] for layer in LAYERS])
+    assert float(found.group(1)) == pytest.approx(want, rel=5e-3)
+    page.mouse.click(box["x"] + x, box["y"] + y)
+    settle(page)
+    assert page.locator('[data-sentence="20"]').get_attribute("aria-current") == "true"
+
+
+def test_matrix_by_keys_of_a_served_trace(open_page, reasoned):
+    process = subprocess.Popen([CLI, "view", reasoned[0], "--serve", "0"], stdout=subprocess.PIPE, text=True)
+    page = open_page(re.search(r"http://\S+/", process.stdout.readline()).group() + "#panel=reason")
+    settle(page)
+    page.locator("#matrix").focus()
+    for key in ("ArrowUp", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("#reason-facts").inner_text().startswith("22 ")
+    page.keyboard.press("Shift+Enter")
+    settle(page)
+    assert page.locator('[data-sentence="2"]').get_attribute("aria-current") == "true"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+
+
+def test_two_traces_are_compared(open_page, reasoned, tmp_path):
+    other = reasoning(SPANS[:10]) | {"id": "the other"}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    page = open_page(write(reasoned[0], tmp_path / "t.html", "--reason", tmp_path / "other.json") + "#panel=reason")
+    settle(page)
+    assert page.locator("#quality tr").first.inner_text().split("\t") == ["", "made", "the other", ""]
+    page.select_option("#reason-of", "1")
+    assert page.locator("#sentences li").count() == 10
+    page.locator('[data-sentence="3"]').click()
+    settle(page)
+    assert "sel=" not in page.url  # its tokens are of another text
+    assert "sentence 3" in page.locator("#reason-facts").inner_text()
+
+
+def test_a_trace_without_sentences_says_so(open_page, url):
+    page = open_page(f"{url}#panel=reason")
+    assert "no sentences" in page.locator("#reason-panel").inner_text()
+
+
+# ---- state, pictures, names --------------------------------------------------------------------------------------
+
+
 def test_state_is_in_the_address(open_page, url):
     page = open_page(f"{url}#head=3.1&measure=far&sort=most&panel=routes&theme=dark&sel=100-120&unit=word")
     settle(page)
@@ -329,9 +507,10 @@ def test_state_is_in_the_address(open_page, url):
     shot(page, "dark")
 
 
-@pytest.mark.parametrize("panel", ["heads", "map", "routes", "text"])
-def test_pictures(open_page, made, panel):
-    page = open_page(f"{made[1]}#sel=640-656&panel={'routes' if panel == 'routes' else 'map'}")
+@pytest.mark.parametrize("panel", ["heads", "map", "routes", "text", "reason", "matrix"])
+def test_pictures(open_page, reasoned, panel):
+    tab = {"routes": "routes", "reason": "reason", "matrix": "reason"}.get(panel, "map")
+    page = open_page(f"{reasoned[2]}#sel=640-656&panel={tab}")
     settle(page)
     for kind, magic in (("png", b"\x89PNG"), ("svg", b"<svg")):
         with page.expect_download() as waiting:
@@ -343,7 +522,7 @@ def test_pictures(open_page, made, panel):
 
 def test_controls_have_names(open_page, made):
     page = open_page(made[1])
-    nameless = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[tabindex]')]
+    nameless = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[tabindex], [role=application]')]
         .filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length))
         .map((e) => e.outerHTML)""")
     assert nameless == []

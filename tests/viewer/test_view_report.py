@@ -12,7 +12,8 @@ import subprocess
 import numpy as np
 import pytest
 from made_trace import dense, make_trace
-from safetensors.numpy import load
+from safetensors import safe_open
+from safetensors.numpy import load, save_file
 
 CLI = os.environ["ST_CLI"]
 N_TOK, BQ, BK, HEADS, LAYERS = 2000, 32, 16, 3, (0, 1, 3)
@@ -100,15 +101,93 @@ def expected_measures(tensors, layer, head, m, needle):
     }
 
 
+def expected_needles(tensors):
+    score = sum(m[-1] ** 2 for _, _, m in all_heads(tensors))
+    score[0] = 0
+    score[(np.arange(NBK) + 1) * BK > (NBQ - 1) * BQ - max(4 * BQ, 128)] = 0
+    found = []
+    while len(found) < 8 and score.max() > 0:
+        found.append(int(score.argmax()))
+        score[np.abs(np.arange(NBK) - found[-1]) * BK < 32] = 0
+    return found
+
+
 def test_measures(made):
     folder, tensors = made
     data, meta = data_of(folder / "t.html")
-    assert meta["view"]["needle_blk"] == NEEDLE[2]
+    assert meta["view"]["needles"] == expected_needles(tensors)
+    assert meta["view"]["needles"][0] == NEEDLE[2]
     for n, (layer, head, m) in enumerate(all_heads(tensors)):
         assert tuple(data["view.head"][n]) == (layer, head)
         want = expected_measures(tensors, layer, head, m, NEEDLE[2])
         for name, x in zip(meta["view"]["measures"], data["view.measure"][n], strict=True):
             assert x == pytest.approx(want[name], rel=1e-4, abs=1e-6), (layer, head, name)
+
+
+def test_needle_is_what_one_head_reads_sharply(tmp_path):
+    """Ten heads put a tenth each on one far block and more on one beside the question; one head reads the needle."""
+    tensors = make_trace(tmp_path / "t.trace", 1024, (0,), 11, BQ, BK)
+    row = {3: 0.1, 55: 0.4, 60: 0.3, 63: 0.2}  # 55 and 60 stand within 128 tokens of the last query block
+    rows = [{0: 1.0}] * 31 + [row]
+    last = [*[rows] * 10, [{0: 1.0}] * 31 + [{0: 0.5, 20: 0.45, 21: 0.05}]]
+    entries = [e for head in last for e in head]
+    tensors["layer.0.indptr"] = np.concatenate([[0], np.cumsum([len(e) for e in entries])]).astype(np.int64)
+    tensors["layer.0.indices"] = np.array([c for e in entries for c in e], np.int32)
+    tensors["layer.0.mass"] = np.array([x for e in entries for x in e.values()], np.float16)
+    with safe_open(tmp_path / "t.trace", "numpy") as f:
+        meta = f.metadata()
+    save_file(tensors, tmp_path / "t.trace", meta)
+    view(tmp_path / "t.trace", tmp_path / "t.html")
+    data, meta = data_of(tmp_path / "t.html")
+    assert meta["view"]["needles"] == [20, 3]
+    needle = meta["view"]["measures"].index("needle")
+    assert data["view.measure"][:, needle] == pytest.approx([0] * 10 + [0.45], abs=1e-3)
+
+
+def test_sentences(tmp_path):
+    spans = [(i * 40 + (i % 3), i * 40 + 36) for i in range(24)]
+    tensors = make_trace(tmp_path / "t.trace", N_TOK, LAYERS, HEADS, BQ, BK, spans=spans, document=True)
+    assert view(tmp_path / "t.trace", tmp_path / "t.html").returncode == 0
+    data, meta = data_of(tmp_path / "t.html")
+    n = len(spans)
+    assert data["view.sentence"].tolist() == [list(s) for s in spans]
+    assert meta["view"]["join"] == 1 and meta["reasoning"]["id"] == "made"
+    heads = [(layer, head) for layer in LAYERS for head in range(HEADS)]
+    assert sorted(map(tuple, data["view.receiver"])) == heads  # 9 heads: all are among the 20
+    matrices = np.zeros((len(heads), n, n))
+    for at, (layer, head) in enumerate(heads):
+        mean = tensors[f"layer.{layer}.group_mean"].reshape(HEADS, -1)[head]
+        matrices[at][np.tril_indices(n)] = mean
+    assert data["view.matrix"].astype(float) == pytest.approx(matrices.mean(0), rel=1e-3, abs=1e-7)
+    far = np.where(np.arange(n)[:, None] - np.arange(n) >= 4, matrices, np.nan)
+    nothing = np.full(len(heads), np.nan)
+    score = np.array([np.nanmean(far[:, j:, j], axis=1) if j < n - 4 else nothing for j in range(n)])
+    assert data["view.score"] == pytest.approx(score.mean(1), rel=1e-5, nan_ok=True)
+    d = score[: n - 4] - score[: n - 4].mean(0)
+    kurtosis = (d**4).mean(0) / (d**2).mean(0) ** 2 - 3
+    got = {tuple(h): k for h, k in zip(data["view.receiver"].tolist(), data["view.receiver_kurtosis"], strict=True)}
+    assert [got[h] for h in heads] == pytest.approx(kurtosis, rel=1e-4)
+    assert (np.diff(data["view.receiver_kurtosis"]) <= 0).all()
+    to, back = data["view.edge"].T
+    assert (to - back >= 4).all() and np.bincount(to).max() == 2
+
+
+def test_matrix_of_many_sentences_is_joined(tmp_path):
+    """1,100 sentences of different lengths: two by two, weighted by pairs of tokens."""
+    spans = [(3 * i, 3 * i + 1 + i % 3) for i in range(1100)]
+    tensors = make_trace(tmp_path / "t.trace", 3300, (0,), 1, BQ, BK, spans=spans)
+    assert view(tmp_path / "t.trace", tmp_path / "t.html").returncode == 0
+    data, meta = data_of(tmp_path / "t.html")
+    a = np.zeros((1100, 1100))
+    a[np.tril_indices(1100)] = tensors["layer.0.group_mean"]
+    length = np.diff(spans)[:, 0]
+    pairs = np.outer(length, length)
+    want = (a * pairs).reshape(550, 2, 550, 2).sum((1, 3)) / pairs.reshape(550, 2, 550, 2).sum((1, 3))
+    assert meta["view"]["join"] == 2 and len(data["view.edge"]) == 0
+    assert data["view.matrix"].astype(float) == pytest.approx(want, rel=1e-3, abs=1e-7)
+    view(tmp_path / "t.trace", tmp_path / "s.html", "--max-bytes", "900000")
+    data, meta = data_of(tmp_path / "s.html")
+    assert (tmp_path / "s.html").stat().st_size <= 900_000 and meta["view"]["join"] == 8
 
 
 def test_pictures(made):
