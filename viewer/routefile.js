@@ -43,14 +43,14 @@ function hopOf(x, nTok, where) {
 }
 
 // [{from, to, flow, routes: [{weight, proof, hops}]}], one for each object of the file. Routes without a hop (what
-// stays where it is) are left out. A route's hops have its proof if they have none of their own.
+// stays where it is) are left out. A hop without a proof of its own has its route's, and that the object's.
 export function readRouteFile(objects, nTok) {
     return objects.map((x, n) => {
         if (!Array.isArray(x?.routes)) wrong(`object ${n}`, "has no list of routes");
         const routes = x.routes.map((route, r) => {
             const where = `routes[${r}]`;
             if (!Array.isArray(route?.hops)) wrong(where, "has no list of hops");
-            const proof = proofOf(route);
+            const proof = proofOf(route) || proofOf(x);
             const hops = route.hops.map((hop, h) => hopOf(hop, nTok, `${where}.hops[${h}]`));
             for (const hop of hops) hop.proof ||= proof;
             return { weight: shareOf(route.weight, `${where}.weight`), proof, hops };
