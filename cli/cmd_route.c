@@ -33,7 +33,7 @@ static int parse(struct route_args *a, int argc, char **argv)
          "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
         {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
         {"--prove", NULL, ARG_FLAG, &a->prove, 0, 0,
-         "run the model without the listed routes, with little else,\nand with drawn reads instead"},
+         "run the model without the routes, with little else,\nand with drawn reads instead"},
         {"-m", "MODEL", ARG_TEXT, &a->proof.model, 0, 0, "for --prove: the trace's GGUF file"},
         {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
         {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
