@@ -68,11 +68,14 @@ static int parse_k(const char *text, const char *verb, st_select_params *p, st_b
     return -1;
 }
 
-/* Pooled budgets, for methods that can, unless told otherwise with --pruned. */
-static int parse_pool(const budget_args *b, const char *verb, st_select_params *p)
+/* Pooled where the budget is auto or a pruned share, for methods that can, unless told otherwise.
+ */
+static int parse_pooled(const budget_args *b, const char *verb, st_budget budget,
+                        st_select_params *p)
 {
     st_error err;
-    p->pooled = b->pooled != NULL ? strcmp(b->pooled, "on") == 0 : b->pruned >= 0;
+    p->pooled = b->pooled != NULL ? strcmp(b->pooled, "on") == 0
+                                  : b->pruned >= 0 || (b->pool_auto && budget == ST_BUDGET_AUTO);
     if (b->pooled != NULL && !p->pooled && strcmp(b->pooled, "off") != 0)
         return args_complain(verb, "--pooled: \"%s\" is neither on nor off", b->pooled);
     if (st_select_params_check(p, &err) == ST_OK)
@@ -115,5 +118,5 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
         p->mass = (float)b->mass;
         *budget = ST_BUDGET_MASS;
     }
-    return parse_pool(b, verb, p);
+    return parse_pooled(b, verb, *budget, p);
 }

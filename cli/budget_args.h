@@ -13,6 +13,7 @@ typedef struct budget_args {
     const char *k, *select, *pooled;
     double pruned, mass; /* -1: not given */
     double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
+    bool pool_auto;      /* false. true: --k auto pools too, unless told otherwise */
     int64_t block_q, block_k, rows;
 } budget_args;
 
@@ -37,7 +38,7 @@ budget_args budget_args_sentences(void);
         {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                   \
          "keep the fewest blocks that hold this share of the mass, at most --k (256)"},            \
         {"--pooled", "on|off", ARG_TEXT, &(b).pooled, 0, 0,                                        \
-         "heads and neighbours share their budgets, --k is a mean (on with --pruned)"},            \
+         "heads and neighbours share their budgets, --k is a mean (on with --pruned, auto)"},      \
         {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
         {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},          \

@@ -351,7 +351,9 @@ int cmd_trace(int argc, char **argv)
     st_trace_params p = st_trace_params_default();
     st_model_params mp = st_model_params_default();
     int32_t *layers = NULL, *heads = NULL;
-    int code = parse(&a, argc, argv);
+    int code;
+    a.budget.pool_auto = true;
+    code = parse(&a, argc, argv);
     if (code < 0)
         code = settings(&a, &p, &mp, &layers, &heads);
     if (code < 0)
