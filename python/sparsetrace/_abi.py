@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The public C ABI, as ctypes sees it: structs, functions, and how a failure becomes an exception.
 
-tests/python/test_pkg_abi.py holds every line of this file against the headers, the compiler and the library's symbols. What C
-takes as a pointer to numbers is a void pointer here; arrays.py proves shapes before one is made.
+tests/python/test_package_abi.py holds every line of this file against the headers, the compiler and the library's symbols. What C
+takes as a pointer to numbers is a void pointer here; _arrays.py proves shapes before one is made.
 """
 
 import ctypes as c
