@@ -25,15 +25,16 @@ from ._core import (
     select_all,
 )
 from ._groups import Groups, Receiver, receivers
+from ._map import MapError, map
 from ._trace import Bsr, Certificate, Layer, Trace, open
 from ._writer import Writer
 
 __version__ = lib.st_version().decode()
 
 __all__ = [
-    "ArgumentError", "Attended", "Bsr", "Certificate", "FileError", "FormatError", "Groups", "Keys", "Layer", "LimitError",
+    "ArgumentError", "Attended", "Bsr", "Certificate", "FileError", "FormatError", "Groups", "Keys", "Layer", "LimitError", "MapError",
     "OutOfMemory", "Params", "Pool", "Problem", "Receiver", "Selection", "SparseTraceError", "Trace", "Writer", "attend",
-    "attend_exact", "attend_exact_heaviest", "certify", "cpu_name", "k_for_pruned", "open", "receivers", "select",
+    "attend_exact", "attend_exact_heaviest", "certify", "cpu_name", "k_for_pruned", "map", "open", "receivers", "select",
     "select_all",
 ]  # fmt: skip
 

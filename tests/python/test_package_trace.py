@@ -161,6 +161,15 @@ def test_groups_are_the_thought_anchors_definition(tmp_path):
     assert sp.open(GOLDEN).groups is None
 
 
+def test_example_of_anchors(tmp_path):
+    make_trace(tmp_path / "g.trace", 30, seed=4)
+    said = subprocess.run([sys.executable, SOURCE / "examples/anchors_of_reasoning.py", tmp_path / "g.trace"], capture_output=True,
+                          text=True, check=True).stdout.splitlines()  # fmt: skip
+    groups = sp.open(tmp_path / "g.trace").groups
+    assert said[0] == "30 sentences, 6 heads recorded" and said[1].startswith("L") and "kurtosis" in said[1]
+    assert [int(line.split()[1].rstrip(",")) for line in said[-3:]] == groups.anchors(3)
+
+
 # ---- for other tools ---------------------------------------------------------------------------------------------------
 
 
