@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What a picture of attention costs in transformers: eager attention with output_attentions=True beside sparsetrace.hf.trace, same model,
-same tokens; seconds and peak memory of a process each, length after length until it breaks.
+"""What a picture of attention costs in transformers: eager attention with output_attentions=True beside
+sparsetrace.hf.trace, same model, same tokens; seconds and peak memory of a process each, length after length until it
+breaks.
 
 usage: python_memory.py MODEL.gguf [--tokens 512 1024 ...] [--limit-gib 16] [--threads 2] [-k 8]
 
-Needs the Python package, torch, transformers, gguf. Each measurement is a process of its own, whose address space is limited; the model's
-loading is in its memory but not in its seconds. Prints CSV.
+Needs the Python package, torch, transformers, gguf. Each measurement is a process of its own, whose address space is
+limited; the model's loading is in its memory but not in its seconds. Prints CSV.
 """
 
 import argparse
@@ -23,7 +24,9 @@ def load(path, attention):
     from transformers import AutoModelForCausalLM
 
     folder, name = os.path.split(path)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32, attn_implementation=attention)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=name, dtype=torch.float32, attn_implementation=attention
+    )
     return model.eval(), torch
 
 
@@ -65,8 +68,25 @@ def main():
     print("what,tokens,seconds,peak_gib,of_which_model_gib,result_mb")
     for what in ("eager", "trace"):
         for n in args.tokens:
-            done = subprocess.run([sys.executable, __file__, args.model, "--one", what, "--tokens", str(n), "--limit-gib", str(args.limit_gib),
-                                   "--threads", str(args.threads), "-k", str(args.k)], capture_output=True, text=True)  # fmt: skip
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    __file__,
+                    args.model,
+                    "--one",
+                    what,
+                    "--tokens",
+                    str(n),
+                    "--limit-gib",
+                    str(args.limit_gib),
+                    "--threads",
+                    str(args.threads),
+                    "-k",
+                    str(args.k),
+                ],
+                capture_output=True,
+                text=True,
+            )
             if done.returncode != 0:
                 reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
                 print(f"{what},{n},breaks: {reason[:100]}", flush=True)

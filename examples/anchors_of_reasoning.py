@@ -2,8 +2,9 @@
 # %% [markdown]
 # # Anchors of a reasoning trace
 #
-# `sparsetrace trace --groups sentences.txt -o run.trace ...` records the attention from sentence to sentence. Here: which heads look back at
-# few sentences, and which sentences those are ("Thought Anchors", arXiv 2506.19143). `python anchors_of_reasoning.py run.trace`
+# `sparsetrace trace --groups sentences.txt -o run.trace ...` records the attention from sentence to sentence. Here:
+# which heads look back at few sentences, and which sentences those are ("Thought Anchors", arXiv 2506.19143). `python
+# anchors_of_reasoning.py run.trace`
 
 # %%
 import sys

@@ -2,8 +2,8 @@
 # %% [markdown]
 # # Which heads fetch a needle?
 #
-# A number is hidden in filler text; a model loaded by transformers is asked for it. The trace says which heads read the needle from the
-# answer's place. As a notebook, or: `python retrieval_heads.py MODEL.gguf`
+# A number is hidden in filler text; a model loaded by transformers is asked for it. The trace says which heads read the
+# needle from the answer's place. As a notebook, or: `python retrieval_heads.py MODEL.gguf`
 
 # %%
 import sys
@@ -35,8 +35,10 @@ prompt += "The special magic number for cedar mentioned in the provided text is:
 trace = hf.trace(model, prompt, k="auto", tokenizer=tokenizer)
 result = trace.result
 print(trace)
-print(f"k = {result['k']}, next token {'kept' if result['next_token']['agree'] else 'CHANGED'}, "
-      f"recall {100 * trace.certificate.recall_mean:.0f} %")
+print(
+    f"k = {result['k']}, next token {'kept' if result['next_token']['agree'] else 'CHANGED'}, "
+    f"recall {100 * trace.certificate.recall_mean:.0f} %"
+)
 
 # %% [markdown]
 # Where the needle lies in tokens, and who reads it in the last query block.

@@ -32,11 +32,38 @@ from ._writer import Writer
 __version__ = lib.st_version().decode()
 
 __all__ = [
-    "ArgumentError", "Attended", "Bsr", "Certificate", "FileError", "FormatError", "Groups", "Keys", "Layer", "LimitError", "MapError",
-    "OutOfMemory", "Params", "Pool", "Problem", "Receiver", "Selection", "SparseTraceError", "Trace", "Writer", "attend",
-    "attend_exact", "attend_exact_heaviest", "certify", "cpu_name", "k_for_pruned", "map", "open", "receivers", "select",
+    "ArgumentError",
+    "Attended",
+    "Bsr",
+    "Certificate",
+    "FileError",
+    "FormatError",
+    "Groups",
+    "Keys",
+    "Layer",
+    "LimitError",
+    "MapError",
+    "OutOfMemory",
+    "Params",
+    "Pool",
+    "Problem",
+    "Receiver",
+    "Selection",
+    "SparseTraceError",
+    "Trace",
+    "Writer",
+    "attend",
+    "attend_exact",
+    "attend_exact_heaviest",
+    "certify",
+    "cpu_name",
+    "k_for_pruned",
+    "map",
+    "open",
+    "receivers",
+    "select",
     "select_all",
-]  # fmt: skip
+]
 
 
 def cpu_name():

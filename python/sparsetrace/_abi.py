@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The public C ABI, as ctypes sees it: structs, functions, and how a failure becomes an exception.
 
-tests/python/test_package_abi.py holds every line of this file against the headers, the compiler and the library's symbols. What C
-takes as a pointer to numbers is a void pointer here; _arrays.py proves shapes before one is made.
+tests/python/test_package_abi.py holds every line of this file against the headers, the compiler and the library's
+symbols. What C takes as a pointer to numbers is a void pointer here; _arrays.py proves shapes before one is made.
 """
 
 import ctypes as c
@@ -33,25 +33,58 @@ class Rows(c.Structure):
 
 class Attn(c.Structure):
     _fields_ = [
-        ("n_q", I64), ("n_k", I64), ("n_head", I32), ("n_kv_head", I32), ("d_k", I32), ("d_v", I32),
-        ("first_query", I64), ("q", Rows), ("k", Rows), ("v", Rows), ("scale", F32), ("softcap", F32),
-        ("precise", c.c_bool), ("sinks", PTR), ("lo", PTR), ("hi", PTR), ("bias", PTR), ("stride_bias_bytes", I64),
-        ("slope", PTR), ("edit", PTR), ("n_edit", I64),
-    ]  # fmt: skip
+        ("n_q", I64),
+        ("n_k", I64),
+        ("n_head", I32),
+        ("n_kv_head", I32),
+        ("d_k", I32),
+        ("d_v", I32),
+        ("first_query", I64),
+        ("q", Rows),
+        ("k", Rows),
+        ("v", Rows),
+        ("scale", F32),
+        ("softcap", F32),
+        ("precise", c.c_bool),
+        ("sinks", PTR),
+        ("lo", PTR),
+        ("hi", PTR),
+        ("bias", PTR),
+        ("stride_bias_bytes", I64),
+        ("slope", PTR),
+        ("edit", PTR),
+        ("n_edit", I64),
+    ]
 
 
 class Select_Params(c.Structure):
     _fields_ = [
-        ("method", I32), ("bq", I32), ("bk", I32), ("k", I64), ("mass", F32), ("sink_blk", I32),
-        ("window_blk", I32), ("rows", I32), ("beam", I32), ("rerank", F32),
-    ]  # fmt: skip
+        ("method", I32),
+        ("bq", I32),
+        ("bk", I32),
+        ("k", I64),
+        ("mass", F32),
+        ("sink_blk", I32),
+        ("window_blk", I32),
+        ("rows", I32),
+        ("beam", I32),
+        ("rerank", F32),
+    ]
 
 
 class Selection(c.Structure):
     _fields_ = [
-        ("n_head", I32), ("bq", I32), ("bk", I32), ("first_blk", I64), ("nbq", I64), ("nbk", I64),
-        ("indptr", PTR), ("indices", PTR), ("mass", PTR), ("scanned", c.c_bool),
-    ]  # fmt: skip
+        ("n_head", I32),
+        ("bq", I32),
+        ("bk", I32),
+        ("first_blk", I64),
+        ("nbq", I64),
+        ("nbk", I64),
+        ("indptr", PTR),
+        ("indices", PTR),
+        ("mass", PTR),
+        ("scanned", c.c_bool),
+    ]
 
 
 class Group_Sums(c.Structure):
@@ -60,9 +93,13 @@ class Group_Sums(c.Structure):
 
 class Attend_Out(c.Structure):
     _fields_ = [
-        ("out", PTR), ("stride_tok", I64), ("stride_head", I64), ("lse", PTR), ("mass", PTR),
+        ("out", PTR),
+        ("stride_tok", I64),
+        ("stride_head", I64),
+        ("lse", PTR),
+        ("mass", PTR),
         ("groups", P(Group_Sums)),
-    ]  # fmt: skip
+    ]
 
 
 class Group_Rest(c.Structure):
@@ -71,48 +108,110 @@ class Group_Rest(c.Structure):
 
 class Chunk(c.Structure):
     _fields_ = [
-        ("layer", I32), ("kind", I32), ("first_query", I64), ("n_q", I64), ("sel", P(Selection)), ("mass", PTR),
-        ("lse", PTR), ("kept_pairs", I64), ("visible_pairs", I64), ("n_cert", I64), ("cert_rows", PTR),
-        ("cert_recall", PTR), ("cert_err", PTR), ("last_recall", PTR), ("last_err", PTR), ("groups", P(Group_Sums)),
+        ("layer", I32),
+        ("kind", I32),
+        ("first_query", I64),
+        ("n_q", I64),
+        ("sel", P(Selection)),
+        ("mass", PTR),
+        ("lse", PTR),
+        ("kept_pairs", I64),
+        ("visible_pairs", I64),
+        ("n_cert", I64),
+        ("cert_rows", PTR),
+        ("cert_recall", PTR),
+        ("cert_err", PTR),
+        ("last_recall", PTR),
+        ("last_err", PTR),
+        ("groups", P(Group_Sums)),
         ("cert_rest", PTR),
-    ]  # fmt: skip
+    ]
 
 
 class Certificate(c.Structure):
     _fields_ = [
-        ("n_layer", I64), ("n_head", I64), ("n_row", I64), ("recall_mean", F64), ("recall_ci95", F64 * 2),
-        ("recall_p5", F64), ("recall_worst", F64), ("worst_layer", I32), ("worst_head", I32), ("err_mean", F64),
-    ]  # fmt: skip
+        ("n_layer", I64),
+        ("n_head", I64),
+        ("n_row", I64),
+        ("recall_mean", F64),
+        ("recall_ci95", F64 * 2),
+        ("recall_p5", F64),
+        ("recall_worst", F64),
+        ("worst_layer", I32),
+        ("worst_head", I32),
+        ("err_mean", F64),
+    ]
 
 
 class Trace_Options(c.Structure):
     _fields_ = [
-        ("lse", c.c_bool), ("mass_floor", F32), ("layer", PTR), ("n_layer", I64), ("head", PTR), ("n_head", I64),
-        ("row_begin", I64), ("row_end", I64), ("group", PTR), ("n_group", I64),
-    ]  # fmt: skip
+        ("lse", c.c_bool),
+        ("mass_floor", F32),
+        ("layer", PTR),
+        ("n_layer", I64),
+        ("head", PTR),
+        ("n_head", I64),
+        ("row_begin", I64),
+        ("row_end", I64),
+        ("group", PTR),
+        ("n_group", I64),
+    ]
 
 
 class Trace_Info(c.Structure):
     _fields_ = [
-        ("n_tok", I64), ("nbq", I64), ("nbk", I64), ("bytes", I64), ("n_tok_run", I64), ("bq", I32), ("bk", I32),
-        ("n_layer", I64), ("complete", c.c_bool), ("has_lse", c.c_bool), ("has_cert", c.c_bool), ("n_group", I64),
-        ("mass_floor", F32), ("row_begin", I64), ("row_end", I64), ("kept_pairs", I64), ("visible_pairs", I64),
-        ("exact_pairs", I64), ("cert", Certificate),
-    ]  # fmt: skip
+        ("n_tok", I64),
+        ("nbq", I64),
+        ("nbk", I64),
+        ("bytes", I64),
+        ("n_tok_run", I64),
+        ("bq", I32),
+        ("bk", I32),
+        ("n_layer", I64),
+        ("complete", c.c_bool),
+        ("has_lse", c.c_bool),
+        ("has_cert", c.c_bool),
+        ("n_group", I64),
+        ("mass_floor", F32),
+        ("row_begin", I64),
+        ("row_end", I64),
+        ("kept_pairs", I64),
+        ("visible_pairs", I64),
+        ("exact_pairs", I64),
+        ("cert", Certificate),
+    ]
 
 
 class Trace_Layer(c.Structure):
     _fields_ = [
-        ("layer", I32), ("exact", c.c_bool), ("n_head", I64), ("nnz", I64), ("head", PTR), ("indptr", PTR),
-        ("indices", PTR), ("mass", PTR), ("lse", PTR), ("kept_pairs", I64), ("visible_pairs", I64),
-        ("exact_pairs", I64), ("group_nnz", I64), ("group_indptr", PTR), ("group_indices", PTR), ("group_mean", PTR),
-    ]  # fmt: skip
+        ("layer", I32),
+        ("exact", c.c_bool),
+        ("n_head", I64),
+        ("nnz", I64),
+        ("head", PTR),
+        ("indptr", PTR),
+        ("indices", PTR),
+        ("mass", PTR),
+        ("lse", PTR),
+        ("kept_pairs", I64),
+        ("visible_pairs", I64),
+        ("exact_pairs", I64),
+        ("group_nnz", I64),
+        ("group_indptr", PTR),
+        ("group_indices", PTR),
+        ("group_mean", PTR),
+    ]
 
 
 class Trace_Part(c.Structure):
     _fields_ = [
-        ("layer", PTR), ("n_layer", I64), ("head", PTR), ("n_head", I64), ("row_begin", I64), ("row_end", I64),
-    ]  # fmt: skip
+        ("layer", PTR),
+        ("n_layer", I64),
+        ("head", PTR),
+        ("n_head", I64),
+        ("row_begin", I64),
+        ("row_end", I64),
+    ]
 
 
 class Receiver(c.Structure):
@@ -120,9 +219,22 @@ class Receiver(c.Structure):
 
 
 STRUCTS = (
-    Error, Rows, Attn, Select_Params, Selection, Group_Sums, Attend_Out, Group_Rest, Chunk, Certificate,
-    Trace_Options, Trace_Info, Trace_Layer, Trace_Part, Receiver,
-)  # fmt: skip
+    Error,
+    Rows,
+    Attn,
+    Select_Params,
+    Selection,
+    Group_Sums,
+    Attend_Out,
+    Group_Rest,
+    Chunk,
+    Certificate,
+    Trace_Options,
+    Trace_Info,
+    Trace_Layer,
+    Trace_Part,
+    Receiver,
+)
 
 # ---- functions: result, parameters ---------------------------------------------------------------------------------
 
@@ -219,7 +331,13 @@ class LimitError(SparseTraceError, ValueError):
     status = "limit"
 
 
-KINDS = {ERR_ARG: ArgumentError, ERR_MEM: OutOfMemory, ERR_IO: FileError, ERR_FORMAT: FormatError, ERR_LIMIT: LimitError}
+KINDS = {
+    ERR_ARG: ArgumentError,
+    ERR_MEM: OutOfMemory,
+    ERR_IO: FileError,
+    ERR_FORMAT: FormatError,
+    ERR_LIMIT: LimitError,
+}
 
 
 # ---- the library ---------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """NumPy arrays and torch tensors at the door: dtype, shape, strides and device are proved here, and C gets a pointer.
 
-Nothing is copied: an operand may have any strides between heads and between tokens; only the numbers of one row must lie
-side by side, as the C library wants them. torch is never imported; a tensor is known by what it can do.
+Nothing is copied: an operand may have any strides between heads and between tokens; only the numbers of one row must
+lie side by side, as the C library wants them. torch is never imported; a tensor is known by what it can do.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Selection and attention on arrays: which key blocks a query block keeps, and attention over them.
 
-Shapes are [n_head, n_tok, d]; q has n_head heads, k and v n_kv_head, a divisor. Key j stands at position j, query row i at
-first_query + i; without lo and hi the mask is causal. include/sparsetrace/select.h and attend.h are the manual.
+Shapes are [n_head, n_tok, d]; q has n_head heads, k and v n_kv_head, a divisor. Key j stands at position j, query row i
+at first_query + i; without lo and hi the mask is causal. include/sparsetrace/select.h and attend.h are the manual.
 """
 
 import ctypes as c
@@ -23,8 +23,8 @@ class Params:
     """How blocks are chosen; select.h has each field's meaning and range.
 
     method: stream, flat, scan, exact, hip, window or auto. bq, bk: rows of a query block, keys of a key block. k: kept
-    key blocks per query block, always-kept ones included. mass: 0, or the share of the mass to keep (then k is the most).
-    Raises ValueError or TypeError by the field's name."""
+    key blocks per query block, always-kept ones included. mass: 0, or the share of the mass to keep (then k is the
+    most). Raises ValueError or TypeError by the field's name."""
 
     method: str = "stream"
     bq: int = 32
@@ -43,12 +43,17 @@ class Params:
     def struct(self):
         if self.method not in _abi.METHODS:
             raise ValueError(f"method is {self.method!r}; one of {', '.join(_abi.METHODS)} is wanted")
-        small = {name: whole(getattr(self, name), name, -INT32_MAX, INT32_MAX)
-                 for name in ("bq", "bk", "sink_blk", "window_blk", "rows", "beam")}  # fmt: skip
+        small = {
+            name: whole(getattr(self, name), name, -INT32_MAX, INT32_MAX)
+            for name in ("bq", "bk", "sink_blk", "window_blk", "rows", "beam")
+        }
         return _abi.Select_Params(
-            method=_abi.METHODS.index(self.method), k=whole(self.k, "k", -(2**62), 2**62),
-            mass=number(self.mass, "mass"), rerank=number(self.rerank, "rerank"), **small,
-        )  # fmt: skip
+            method=_abi.METHODS.index(self.method),
+            k=whole(self.k, "k", -(2**62), 2**62),
+            mass=number(self.mass, "mass"),
+            rerank=number(self.rerank, "rerank"),
+            **small,
+        )
 
     @property
     def min_k(self):
@@ -64,11 +69,18 @@ def number(x, name):
 
 
 def k_for_pruned(pruned, n_tok, params=None, exact_below=0):
-    """Largest k that prunes at least this share of the causal pairs of n_tok tokens, from the geometry alone; rows that see at most
-    exact_below keys keep them all. LimitError says what can be had where that much cannot."""
+    """Largest k that prunes at least this share of the causal pairs of n_tok tokens, from the geometry alone; rows that
+    see at most exact_below keys keep them all. LimitError says what can be had where that much cannot."""
     k = _abi.I64()
-    _abi.call("st_select_k_for_pruned", c.byref((params or Params()).struct()), 0, whole(n_tok, "n_tok", 1, INT32_MAX),
-              whole(exact_below, "exact_below", 0, INT32_MAX), number(pruned, "pruned"), c.byref(k))  # fmt: skip
+    _abi.call(
+        "st_select_k_for_pruned",
+        c.byref((params or Params()).struct()),
+        0,
+        whole(n_tok, "n_tok", 1, INT32_MAX),
+        whole(exact_below, "exact_below", 0, INT32_MAX),
+        number(pruned, "pruned"),
+        c.byref(k),
+    )
     return k.value
 
 
@@ -108,21 +120,37 @@ def turn(pool):
 class Problem:
     """One attention problem (attn.h). Holds the arrays, not copies of them.
 
-    q [n_head, n_q, d_k], k [n_kv_head, n_k, d_k], v [n_kv_head, n_k, d_v] or None where only blocks are chosen; float32,
-    float16 or bfloat16, NumPy or torch on the CPU. scale: 1 / sqrt(d_k) by default. first_query: n_k - n_q by default.
-    softcap: 0 for none. sinks: [n_head] or None. lo, hi: [n_q] visible keys of each row, both or neither (causal). bias:
-    float16 [n_q, n_k], -inf hides; attention only. precise: products in float32 instead of 16-bit fixed point.
-    TypeError for a dtype, ValueError (ArgumentError) for a shape, stride, device or rule, by the operand's name."""
+    q [n_head, n_q, d_k], k [n_kv_head, n_k, d_k], v [n_kv_head, n_k, d_v] or None where only blocks are chosen;
+    float32, float16 or bfloat16, NumPy or torch on the CPU. scale: 1 / sqrt(d_k) by default. first_query: n_k - n_q by
+    default. softcap: 0 for none. sinks: [n_head] or None. lo, hi: [n_q] visible keys of each row, both or neither
+    (causal). bias: float16 [n_q, n_k], -inf hides; attention only. precise: products in float32 instead of 16-bit fixed
+    point. TypeError for a dtype, ValueError (ArgumentError) for a shape, stride, device or rule, by the operand's
+    name."""
 
-    def __init__(self, q, k, v=None, *, scale=None, first_query=None, softcap=0.0, sinks=None, lo=None, hi=None,
-                 bias=None, precise=False):  # fmt: skip
+    def __init__(
+        self,
+        q,
+        k,
+        v=None,
+        *,
+        scale=None,
+        first_query=None,
+        softcap=0.0,
+        sinks=None,
+        lo=None,
+        hi=None,
+        bias=None,
+        precise=False,
+    ):
         q, k = Operand(q, "q"), Operand(k, "k")
         self.operands = [q, k] + ([Operand(v, "v")] if v is not None else [])
         (n_head, n_q, d_k), (n_kv, n_k, _) = q.shape, k.shape
         if k.shape[2] != d_k:
             raise ValueError(f"q has rows of {d_k} numbers, k of {k.shape[2]}")
         if v is not None and self.operands[2].shape[:2] != (n_kv, n_k):
-            raise ValueError(f"k has the shape {k.shape}, v {self.operands[2].shape}: heads and tokens must be the same")
+            raise ValueError(
+                f"k has the shape {k.shape}, v {self.operands[2].shape}: heads and tokens must be the same"
+            )
         if n_k > INT32_MAX or n_head > 65535:
             raise ValueError(f"{n_head} heads, {n_k} keys: at most 65535 and {INT32_MAX}")
         self.a = a = _abi.Attn(n_q=n_q, n_k=n_k, n_head=n_head, n_kv_head=n_kv, d_k=d_k, q=q.rows, k=k.rows)
@@ -155,8 +183,9 @@ class Problem:
 
 
 class Selection:
-    """Kept key blocks of every head and query block, as CSR: row h * nbq + (b - first_blk) of `indptr` [n_head * nbq + 1] and
-    `indices` [nnz] (ascending). `mass` [nnz] is None until attention gave it. Arrays are read-only and live in C."""
+    """Kept key blocks of every head and query block, as CSR: row h * nbq + (b - first_blk) of `indptr` [n_head * nbq +
+    1] and `indices` [nnz] (ascending). `mass` [nnz] is None until attention gave it. Arrays are read-only and live in
+    C."""
 
     def __init__(self, struct):
         self.struct = struct
@@ -194,7 +223,9 @@ def fits(selection, problem):
     have = (s.n_head, s.first_blk, s.nbq, s.nbk)
     want = (a.n_head, first, nbq, -(-a.n_k // s.bk))
     if have != want:
-        raise ValueError(f"the selection has (heads, first block, query blocks, key blocks) {have}, the operands {want}")
+        raise ValueError(
+            f"the selection has (heads, first block, query blocks, key blocks) {have}, the operands {want}"
+        )
 
 
 class Keys:
@@ -202,8 +233,13 @@ class Keys:
 
     def __init__(self, n_kv_head, d_k, bk=16):
         self.handle, self.shape = _abi.PTR(), (n_kv_head, d_k, bk)
-        _abi.call("st_keys_create", whole(n_kv_head, "n_kv_head", 1, 65535), whole(d_k, "d_k", 1, 2048),
-                  whole(bk, "bk", 1, BLOCK_MAX), c.byref(self.handle))  # fmt: skip
+        _abi.call(
+            "st_keys_create",
+            whole(n_kv_head, "n_kv_head", 1, 65535),
+            whole(d_k, "d_k", 1, 2048),
+            whole(bk, "bk", 1, BLOCK_MAX),
+            c.byref(self.handle),
+        )
 
     def __len__(self):
         return _abi.lib.st_keys_count(self.handle)
@@ -233,26 +269,38 @@ class Keys:
 def select(problem, params=None, *, keys=None, pool=None):
     """The key blocks that `params` keeps -> Selection. keys: a Keys that has taken in the problem, or None."""
     params, found = params or Params(), c.POINTER(_abi.Selection)()
-    if keys is not None and (keys.shape != (problem.a.n_kv_head, problem.a.d_k, params.bk) or len(keys) != problem.a.n_k):
-        raise ValueError(f"keys has the shape {keys.shape} and {len(keys)} keys, the problem "
-                         f"{(problem.a.n_kv_head, problem.a.d_k, params.bk)} and {problem.a.n_k}")  # fmt: skip
+    if keys is not None and (
+        keys.shape != (problem.a.n_kv_head, problem.a.d_k, params.bk) or len(keys) != problem.a.n_k
+    ):
+        raise ValueError(
+            f"keys has the shape {keys.shape} and {len(keys)} keys, the problem "
+            f"{(problem.a.n_kv_head, problem.a.d_k, params.bk)} and {problem.a.n_k}"
+        )
     handle, lock = turn(pool)
     with lock:
-        _abi.call("st_select", c.byref(problem.a), c.byref(params.struct()), keys and keys.handle, handle, c.byref(found))
+        _abi.call(
+            "st_select", c.byref(problem.a), c.byref(params.struct()), keys and keys.handle, handle, c.byref(found)
+        )
     return Selection(found)
 
 
 def select_all(problem, bq=32, bk=16):
     """Every visible key block -> Selection: attention over it is exact attention."""
     found = c.POINTER(_abi.Selection)()
-    _abi.call("st_select_all", c.byref(problem.a), whole(bq, "bq", 1, BLOCK_MAX), whole(bk, "bk", 1, BLOCK_MAX),
-              c.byref(found))  # fmt: skip
+    _abi.call(
+        "st_select_all",
+        c.byref(problem.a),
+        whole(bq, "bq", 1, BLOCK_MAX),
+        whole(bk, "bk", 1, BLOCK_MAX),
+        c.byref(found),
+    )
     return Selection(found)
 
 
 @dataclass
 class Attended:
-    """out float32 [n_head, n_q, d_v] (a view of [n_q, n_head, d_v]), lse float32 [n_head, n_q], mass float32 [nnz] or None."""
+    """out float32 [n_head, n_q, d_v] (a view of [n_q, n_head, d_v]), lse float32 [n_head, n_q], mass float32 [nnz] or
+    None."""
 
     out: np.ndarray
     lse: np.ndarray
@@ -266,8 +314,9 @@ class Attended:
         a = problem.a
         out, lse = np.empty((a.n_q, a.n_head, a.d_v), np.float32), np.empty((a.n_head, a.n_q), np.float32)
         mass = None if nnz is None else np.empty(nnz, np.float32)
-        struct = _abi.Attend_Out(out.ctypes.data, a.n_head * a.d_v, a.d_v, lse.ctypes.data,
-                                 None if mass is None else mass.ctypes.data, None)  # fmt: skip
+        struct = _abi.Attend_Out(
+            out.ctypes.data, a.n_head * a.d_v, a.d_v, lse.ctypes.data, None if mass is None else mass.ctypes.data, None
+        )
         struct.owner = (out, lse, mass)  # whatever becomes of the fields, C's memory stays
         return Attended(out.transpose(1, 0, 2), lse, mass, struct)
 
@@ -296,15 +345,23 @@ def attend_exact_heaviest(problem, k, bq=32, bk=16, *, pool=None):
     got, found = Attended.room(problem, None), c.POINTER(_abi.Selection)()
     handle, lock = turn(pool)
     with lock:
-        _abi.call("st_attend_exact_heaviest", c.byref(problem.a), whole(bq, "bq", 1, BLOCK_MAX),
-                  whole(bk, "bk", 1, BLOCK_MAX), whole(k, "k", 1, INT32_MAX), handle, c.byref(got.struct),
-                  c.byref(found))  # fmt: skip
+        _abi.call(
+            "st_attend_exact_heaviest",
+            c.byref(problem.a),
+            whole(bq, "bq", 1, BLOCK_MAX),
+            whole(bk, "bk", 1, BLOCK_MAX),
+            whole(k, "k", 1, INT32_MAX),
+            handle,
+            c.byref(got.struct),
+            c.byref(found),
+        )
     return got, Selection(found)
 
 
 def certify(problem, selection, attended, rows, *, pool=None):
-    """Exact attention of some rows against what the sparse run did there -> recall, err: float32 [n_head, len(rows)] each; the
-    exact mass of the kept blocks, and |sparse - exact| / |exact| of the output. rows: ascending row numbers."""
+    """Exact attention of some rows against what the sparse run did there -> recall, err: float32 [n_head, len(rows)]
+    each; the exact mass of the kept blocks, and |sparse - exact| / |exact| of the output. rows: ascending row
+    numbers."""
     fits(selection, problem)
     a, rows = problem.a, vector(rows, np.int64, (-1,), "rows")
     if attended.struct.owner[0].shape != (a.n_q, a.n_head, a.d_v):
@@ -312,6 +369,16 @@ def certify(problem, selection, attended, rows, *, pool=None):
     recall, err = (np.empty((a.n_head, len(rows)), np.float32) for _ in range(2))
     handle, lock = turn(pool)
     with lock:
-        _abi.call("st_certify", c.byref(a), selection.struct, c.byref(attended.struct), rows.ctypes.data, len(rows), handle,
-                  recall.ctypes.data, err.ctypes.data, None)  # fmt: skip
+        _abi.call(
+            "st_certify",
+            c.byref(a),
+            selection.struct,
+            c.byref(attended.struct),
+            rows.ctypes.data,
+            len(rows),
+            handle,
+            recall.ctypes.data,
+            err.ctypes.data,
+            None,
+        )
     return recall, err

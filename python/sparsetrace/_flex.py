@@ -27,6 +27,9 @@ def block_mask(trace, layer, device):
         return kept[head, q // trace.bq, key // trace.bk] & (key <= q)
 
     return flex.BlockMask.from_kv_blocks(
-        torch.from_numpy(count).to(device), torch.from_numpy(index).to(device),
-        BLOCK_SIZE=(trace.bq, trace.bk), mask_mod=reads, seq_lengths=(trace.n_tok, trace.n_tok),
-    )  # fmt: skip
+        torch.from_numpy(count).to(device),
+        torch.from_numpy(index).to(device),
+        BLOCK_SIZE=(trace.bq, trace.bk),
+        mask_mod=reads,
+        seq_lengths=(trace.n_tok, trace.n_tok),
+    )

@@ -20,8 +20,8 @@ class Receiver:
 
 
 class Groups:
-    """spans int64 [S, 2]: tokens [begin, end) of each group. near: groups nearer than this do not count (4: the thought-anchors'
-    authors'). correct: put back what the selection left out, as far as certified rows tell."""
+    """spans int64 [S, 2]: tokens [begin, end) of each group. near: groups nearer than this do not count (4: the
+    thought-anchors' authors'). correct: put back what the selection left out, as far as certified rows tell."""
 
     def __init__(self, trace):
         self.trace, self.n = trace, trace.info.n_group
@@ -46,8 +46,9 @@ class Groups:
     def vertical(self, layer, head, *, near=4, correct=True):
         """float64 [S]: mean attention that each group gets from those `near` or more behind it; NaN: there are none."""
         out = np.empty(self.n)
-        _abi.call("st_trace_vertical", self.trace.handle, *self.at(layer, head), near_of(near), bool(correct),
-                  out.ctypes.data)  # fmt: skip
+        _abi.call(
+            "st_trace_vertical", self.trace.handle, *self.at(layer, head), near_of(near), bool(correct), out.ctypes.data
+        )
         return out
 
     def receivers(self, k=20, *, near=4, correct=True):
@@ -59,7 +60,9 @@ class Groups:
         heads = self.receivers(near=near, correct=correct) if heads is None else heads
         array = (_abi.Receiver * len(heads))(*((h.layer, h.head, h.kurtosis) for h in heads))
         out = np.empty(self.n)
-        _abi.call("st_receiver_scores", self.trace.handle, array, len(heads), near_of(near), bool(correct), out.ctypes.data)
+        _abi.call(
+            "st_receiver_scores", self.trace.handle, array, len(heads), near_of(near), bool(correct), out.ctypes.data
+        )
         return out
 
     def anchors(self, k=5, *, heads=None, near=4, correct=True):

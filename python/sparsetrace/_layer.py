@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A transformers layer's attention through the C kernels, one sequence at a time: what src/ggml/graph.c and src/ggml/layer.c are to
-llama.cpp.
+"""A transformers layer's attention through the C kernels, one sequence at a time: what src/ggml/graph.c and
+src/ggml/layer.c are to llama.cpp.
 
-Rows that follow one another causally over one sequence are pruned; windows, holes and short rows are attended exactly. A left
-padded sequence is shifted so that its first token is key 0: it gives what it gives without padding.
+Rows that follow one another causally over one sequence are pruned; windows, holes and short rows are attended exactly.
+A left padded sequence is shifted so that its first token is key 0: it gives what it gives without padding. Recorded is
+what starts at key 0.
 """
 
 import threading
@@ -53,10 +54,13 @@ LAYERS = Layers()
 
 
 def attention(run, module, query, key, value, attention_mask, scale, softcap, sinks, causal, window):
-    """query [batch, n_head, n_q, d], key, value [batch, n_kv_head, n_k, d] -> [batch, n_q, n_head, d_v] of the query's dtype."""
+    """query [batch, n_head, n_q, d], key, value [batch, n_kv_head, n_k, d] -> [batch, n_q, n_head, d_v] of the query's
+    dtype."""
     n_batch, _, n_q, _ = query.shape
     n_k = key.shape[2]
-    query, key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (query.detach(), key.detach(), value.detach()))
+    query, key, value = (
+        x if x.stride(-1) == 1 else x.contiguous() for x in (query.detach(), key.detach(), value.detach())
+    )
     out = torch.empty(n_batch, n_q, query.shape[1], value.shape[3], dtype=torch.float32)
     for b in range(n_batch):
         rows = rows_of(attention_mask, b, n_batch, n_q, n_k, causal, window)
@@ -82,8 +86,16 @@ class Sequence:
 
     def problem(self, begin, end, first_key, n_k, **more):
         """Rows begin..end over keys first_key..n_k, which counts from 0 then."""
-        return _core.Problem(self.q[:, begin:end], self.k[:, first_key:n_k], self.v[:, first_key:n_k], scale=self.scale,
-                             softcap=self.softcap, sinks=self.sinks, precise=self.run.precise, **more)  # fmt: skip
+        return _core.Problem(
+            self.q[:, begin:end],
+            self.k[:, first_key:n_k],
+            self.v[:, first_key:n_k],
+            scale=self.scale,
+            softcap=self.softcap,
+            sinks=self.sinks,
+            precise=self.run.precise,
+            **more,
+        )
 
     def place(self, begin, done):
         self.out[begin : begin + done.out.shape[1]] = torch.from_numpy(done.out.transpose(1, 0, 2))
@@ -119,7 +131,7 @@ class Sequence:
         kept = _core.select(problem, p, keys=keys, pool=run.pool)
         done = _core.attend(problem, kept, pool=run.pool)
         self.place(begin, done)
-        if self.batch in run.writers:
+        if self.batch in run.writers and first_key == 0:
             run.writers[self.batch].sparse(self.module.layer_idx, problem, kept, done, run.pool)
 
     def exact(self, begin, end, lo, hi, ordered):
@@ -131,7 +143,7 @@ class Sequence:
         if ordered and first_query == 0:
             LAYERS.forget(self.module, self.batch)  # another text begins
         problem = self.problem(begin, end, first_key, first_key + n_k, lo=lo, hi=hi, first_query=first_query)
-        recorder = run.writers.get(self.batch) if ordered and not run.exact else None
+        recorder = run.writers.get(self.batch) if ordered and not run.exact and first_key == 0 else None
         if recorder is None:
             self.place(begin, _core.attend_exact(problem, pool=run.pool))
             return
@@ -165,7 +177,9 @@ class Recorder:
             return np.zeros(0, np.int64)
         stride = -(-(self.n_tok - 1) // self.cert_rows)
         strata = range(begin // stride, -(-min(end, self.n_tok - 1) // stride))
-        rows = [i * stride + mix(self.seed ^ layer << 40 ^ i) % min(stride, self.n_tok - 1 - i * stride) for i in strata]
+        rows = [
+            i * stride + mix(self.seed ^ layer << 40 ^ i) % min(stride, self.n_tok - 1 - i * stride) for i in strata
+        ]
         return np.array([r - begin for r in rows if begin <= r < end], np.int64)
 
     def count(self, layer, sparse, kept, visible):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One function over many traces or prompts: a process per core, or a Dask cluster; resumable, nothing twice, nothing lost.
+"""One function over many traces or prompts: a process per core, or a Dask cluster; resumable, nothing twice, nothing
+lost.
 
-Each item's result is a file of its own in the folder `out`, renamed into place when whole: that is the only state. A run that
-is interrupted, or whose workers die, goes on where files are missing.
+Each item's result is a file of its own in the folder `out`, renamed into place when whole: that is the only state. A
+run that is interrupted, or whose workers die, goes on where files are missing.
 """
 
 import hashlib
@@ -58,8 +59,8 @@ def processes(n):
 
 
 def local(function, todo, n, tries):
-    """{at: error} of what failed. A worker that dies breaks its pool: a new one goes on, and each item that was under way has used up a
-    try."""
+    """{at: error} of what failed. A worker that dies breaks its pool: a new one goes on, and each item that was under
+    way has used up a try."""
     left, failed = {at: tries for at in todo}, {}
     while left:
         with processes(n) as pool:
@@ -94,8 +95,12 @@ def settle(at, error, left, failed, queue):
 
 def on_dask(client, function, todo, tries):
     """The same on a Dask cluster, which itself brings lost tasks to other workers."""
-    futures = {at: client.submit(one, function, *todo[at], key=f"sparsetrace-{Path(todo[at][2]).name}", retries=tries - 1, pure=False)
-               for at in todo}  # fmt: skip
+    futures = {
+        at: client.submit(
+            one, function, *todo[at], key=f"sparsetrace-{Path(todo[at][2]).name}", retries=tries - 1, pure=False
+        )
+        for at in todo
+    }
     failed = {}
     for at, future in futures.items():
         error = future.exception()
@@ -107,11 +112,12 @@ def on_dask(client, function, todo, tries):
 def map(function, items, out, *, workers=0, tries=3, client=None, parquet=None):
     """Applies `function` to each item -> the rows of all, a list of dicts in the items' order.
 
-    function: item -> a dict, or an iterable of dicts, of what JSON can say; importable by name (it runs in other processes). items: paths
-    of traces, prompts, whatever pickles. out: folder of the results, made if it is not there; what is there already, of the same item at the
-    same place, is not run again: use another folder for another function. workers: processes, 0 is one per core.
-    client: a dask.distributed Client, whose machines share `out`, instead. tries: of each item, worker deaths included. parquet: a file
-    to write all rows to (needs pyarrow). Raises MapError if items failed in every try, after all others are done."""
+    function: item -> a dict, or an iterable of dicts, of what JSON can say; importable by name (it runs in other
+    processes). items: paths of traces, prompts, whatever pickles. out: folder of the results, made if it is not there;
+    what is there already, of the same item at the same place, is not run again: use another folder for another
+    function. workers: processes, 0 is one per core. client: a dask.distributed Client, whose machines share `out`,
+    instead. tries: of each item, worker deaths included. parquet: a file to write all rows to (needs pyarrow). Raises
+    MapError if items failed in every try, after all others are done."""
     items, out = list(items), Path(out).absolute()
     tries = whole(tries, "tries", 1, 1000)
     workers = whole(workers, "workers", 0, 4096) or len(os.sched_getaffinity(0))
@@ -119,7 +125,10 @@ def map(function, items, out, *, workers=0, tries=3, client=None, parquet=None):
     out.mkdir(parents=True, exist_ok=True)
     path = {at: str(out / f"{key_of(item, at)}.jsonl") for at, item in enumerate(items)}
     todo = {at: (items[at], at, path[at]) for at in path if not os.path.exists(path[at])}
-    failed = on_dask(client, function, todo, tries) if client is not None else local(function, todo, workers, tries) if todo else {}
+    failed = on_dask(client, function, todo, tries) if client is not None else local(function, todo, workers, tries)
+    for at in todo:  # of workers that were killed while they wrote; nobody writes any more
+        for part in out.glob(f"{Path(path[at]).name}.*.part"):
+            part.unlink()
     failed = {at: error for at, error in failed.items() if not os.path.exists(path[at])}
     if failed:
         raise MapError(failed)

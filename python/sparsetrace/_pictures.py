@@ -21,8 +21,15 @@ def plot_head(trace, layer, head, ax=None):
     row = np.repeat(np.arange(trace.nbq), np.diff(indptr))
     picture = np.zeros((trace.nbq, trace.nbk), np.float32)
     picture[row, indices] = np.sqrt(mass)
-    ax.imshow(picture, extent=(0, trace.nbk * trace.bk, trace.nbq * trace.bq, 0), aspect="auto", cmap="magma",
-              vmin=0, vmax=1, interpolation="nearest")  # fmt: skip
+    ax.imshow(
+        picture,
+        extent=(0, trace.nbk * trace.bk, trace.nbq * trace.bq, 0),
+        aspect="auto",
+        cmap="magma",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
     ax.set(xlabel="key token", ylabel="query token", title=f"L{layer}.H{head}")
     return ax
 
@@ -34,8 +41,10 @@ class Page:
         self.html, self.height = text, height
 
     def _repr_html_(self):
-        return (f'<iframe srcdoc="{html.escape(self.html)}" width="100%" height="{self.height}" frameborder="0" '
-                'sandbox="allow-scripts allow-downloads"></iframe>')  # fmt: skip
+        return (
+            f'<iframe srcdoc="{html.escape(self.html)}" width="100%" height="{self.height}" frameborder="0" '
+            'sandbox="allow-scripts allow-downloads"></iframe>'
+        )
 
     def save(self, path):
         Path(path).write_text(self.html, encoding="utf-8")
@@ -47,10 +56,12 @@ def program(cli):
     found = shutil.which(os.fspath(named)) if named else shutil.which("sparsetrace")
     if found is None:
         raise FileNotFoundError(
-            f"there is no program {named}" if named else
-            "the viewer's page is made by the program sparsetrace, which is not on the PATH: `make` builds it as build/sparsetrace; "
+            f"there is no program {named}"
+            if named
+            else "the viewer's page is made by the program sparsetrace, which is not on the PATH: `make` builds it as "
+            "build/sparsetrace; "
             "give its path as cli= or in the variable SPARSETRACE_CLI"
-        )  # fmt: skip
+        )
     return found
 
 

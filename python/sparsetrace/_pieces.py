@@ -17,7 +17,8 @@ LETTERS = byte_letters()
 
 
 def pieces_of(tokenizer, ids):
-    """[bytes] for token ids. Byte-level and SentencePiece vocabularies are read exactly, others by decoding each token."""
+    """[bytes] for token ids. Byte-level and SentencePiece vocabularies are read exactly, others by decoding each
+    token."""
     words = tokenizer.convert_ids_to_tokens(ids)
     added = {i: str(t) for i, t in tokenizer.added_tokens_decoder.items()}
     vocabulary = [w for w in words if w is not None]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A trace file, opened: what was read, by whom, and how faithful the picture is.
 
-The file is mapped; a layer's arrays are views of it and cost nothing until they are looked at. docs/trace-format.md is the
-format; `safetensors.safe_open` reads the same numbers.
+The file is mapped; a layer's arrays are views of it and cost nothing until they are looked at. docs/trace-format.md is
+the format; `safetensors.safe_open` reads the same numbers.
 """
 
 import ctypes as c
@@ -21,9 +21,9 @@ from ._extras import need
 
 @dataclass(frozen=True)
 class Certificate:
-    """How faithful the trace is, from rows that were also attended exactly. recall: exact mass of the kept blocks, 0..1; mean
-    with a 95 % interval, 5th percentile over rows, the worst head's mean and which it is; err_mean: relative error of the
-    attention output. n_layer, n_head, n_row: samples (rows a layer)."""
+    """How faithful the trace is, from rows that were also attended exactly. recall: exact mass of the kept blocks,
+    0..1; mean with a 95 % interval, 5th percentile over rows, the worst head's mean and which it is; err_mean: relative
+    error of the attention output. n_layer, n_head, n_row: samples (rows a layer)."""
 
     n_layer: int
     n_head: int
@@ -38,8 +38,9 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Layer:
-    """A recorded layer: CSR `indptr` int64 [n_head * nbq + 1], `indices` int32 [nnz], `mass` float16 [nnz]; `lse` float32
-    [n_head, n_tok] or None; `heads`, the recorded ones; exact: it ran unpruned. Token pairs over all heads of the layer."""
+    """A recorded layer: CSR `indptr` int64 [n_head * nbq + 1], `indices` int32 [nnz], `mass` float16 [nnz]; `lse`
+    float32 [n_head, n_tok] or None; `heads`, the recorded ones; exact: it ran unpruned. Token pairs over all heads of
+    the layer."""
 
     layer: int
     exact: bool
@@ -71,8 +72,9 @@ class Heads(Mapping):
 
 @dataclass(frozen=True)
 class Bsr:
-    """FlashInfer's block-sparse index arrays (BlockSparseAttentionWrapper.plan): indptr int32 [nbq + 1], indices int32 [nnz], M, N
-    tokens, R, C block sizes. The blocks on the diagonal are whole: the causal mask inside them is the caller's."""
+    """FlashInfer's block-sparse index arrays (BlockSparseAttentionWrapper.plan): indptr int32 [nbq + 1], indices int32
+    [nnz], M, N tokens, R, C block sizes. The blocks on the diagonal are whole: the causal mask inside them is the
+    caller's."""
 
     indptr: np.ndarray
     indices: np.ndarray
@@ -83,8 +85,8 @@ class Bsr:
 
 
 def open(path, *, validate=False):
-    """Opens a trace file -> Trace. Bounded work; validate=True also reads everything and proves it sound. FileError, FormatError (the
-    byte in `position`), LimitError (a newer format)."""
+    """Opens a trace file -> Trace. Bounded work; validate=True also reads everything and proves it sound. FileError,
+    FormatError (the byte in `position`), LimitError (a newer format)."""
     trace = Trace(path)
     if validate:
         trace.validate()
@@ -92,9 +94,10 @@ def open(path, *, validate=False):
 
 
 class Trace:
-    """n_tok tokens in nbq query blocks of bq rows and nbk key blocks of bk keys. complete: False if salvaged from an interrupted
-    run. pruned: 1 - kept / visible token pairs of the pruned layers, the diagonal included. Layers and heads have the model's
-    numbers; spans are (begin, end) tokens, end not among them; negative ones count from the end."""
+    """n_tok tokens in nbq query blocks of bq rows and nbk key blocks of bk keys. complete: False if salvaged from an
+    interrupted run. pruned: 1 - kept / visible token pairs of the pruned layers, the diagonal included. Layers and
+    heads have the model's numbers; spans are (begin, end) tokens, end not among them; negative ones count from the
+    end."""
 
     def __init__(self, path):
         self.path, self.handle = os.fspath(path), _abi.PTR()
@@ -115,8 +118,10 @@ class Trace:
             free(self.handle)
 
     def __repr__(self):
-        return (f"<Trace {self.path}: {self.n_tok} tokens, {len(self.layers)} layers, {self.bq} x {self.bk} blocks, "
-                f"{100 * self.pruned:.1f} % pruned>")  # fmt: skip
+        return (
+            f"<Trace {self.path}: {self.n_tok} tokens, {len(self.layers)} layers, {self.bq} x {self.bk} blocks, "
+            f"{100 * self.pruned:.1f} % pruned>"
+        )
 
     def validate(self):
         """Reads the whole file; FormatError if anything in it is unsound."""
@@ -156,8 +161,17 @@ class Trace:
         if not self.info.has_cert:
             return None
         s = self.info.cert
-        return Certificate(s.n_layer, s.n_head, s.n_row, s.recall_mean, tuple(s.recall_ci95), s.recall_p5,
-                           s.recall_worst, (s.worst_layer, s.worst_head), s.err_mean)  # fmt: skip
+        return Certificate(
+            s.n_layer,
+            s.n_head,
+            s.n_row,
+            s.recall_mean,
+            tuple(s.recall_ci95),
+            s.recall_p5,
+            s.recall_worst,
+            (s.worst_layer, s.worst_head),
+            s.err_mean,
+        )
 
     def document(self, key):
         """A JSON document of the metadata ("recipe", "result", ...), or None."""
@@ -172,7 +186,8 @@ class Trace:
     def result(self):
         return self.document("result") or {}
 
-    # ---- one head -------------------------------------------------------------------------------------------------------
+    # ---- one head
+    # -------------------------------------------------------------------------------------------------------
 
     def entry(self, layer):
         try:
@@ -185,9 +200,18 @@ class Trace:
         s = self.entry(number)[1]
         heads = tuple(int(h) for h in view(s.head, s.n_head, np.int32, self))
         lse = view(s.lse, s.n_head * self.n_tok, np.float32, self).reshape(s.n_head, -1) if s.lse else None
-        return Layer(s.layer, s.exact, heads, view(s.indptr, s.n_head * self.nbq + 1, np.int64, self),
-                     view(s.indices, s.nnz, np.int32, self), view(s.mass, s.nnz, np.float16, self), lse,
-                     s.kept_pairs, s.visible_pairs, s.exact_pairs)  # fmt: skip
+        return Layer(
+            s.layer,
+            s.exact,
+            heads,
+            view(s.indptr, s.n_head * self.nbq + 1, np.int64, self),
+            view(s.indices, s.nnz, np.int32, self),
+            view(s.mass, s.nnz, np.float16, self),
+            lse,
+            s.kept_pairs,
+            s.visible_pairs,
+            s.exact_pairs,
+        )
 
     def at(self, layer, head):
         heads = layer.heads
@@ -204,7 +228,8 @@ class Trace:
         return indptr - indptr[0], got.indices[part], got.mass[part].astype(np.float32)
 
     def mass(self, layer, head):
-        """scipy.sparse.csr_array float32 [nbq, nbk]: mean attention mass that each query block puts on each key block."""
+        """scipy.sparse.csr_array float32 [nbq, nbk]: mean attention mass that each query block puts on each key
+        block."""
         indptr, indices, mass = self.csr(layer, head)
         sparse = need("scipy.sparse", "scipy")
         return sparse.csr_array((mass, indices, indptr), shape=(self.nbq, self.nbk))
@@ -215,7 +240,8 @@ class Trace:
         sparse = need("scipy.sparse", "scipy")
         return sparse.csr_array((np.ones(len(mass), bool), indices, indptr), shape=(self.nbq, self.nbk))
 
-    # ---- who reads what ---------------------------------------------------------------------------------------------------
+    # ---- who reads what
+    # ---------------------------------------------------------------------------------------------------
 
     def span(self, span):
         """(begin, end) within 0..n_tok, from (begin, end), a slice, or one token's number."""
@@ -250,16 +276,16 @@ class Trace:
         return part, held
 
     def rows(self, span=None, *, layers=None, heads=None):
-        """What these rows read: float64 [nbk], mean over layers, heads and the query blocks that touch the span of the mass on each key
-        block."""
+        """What these rows read: float64 [nbk], mean over layers, heads and the query blocks that touch the span of the
+        mass on each key block."""
         part, _held = self.part(span, layers, heads)
         out = np.empty(self.nbk)
         _abi.call("st_trace_reads", self.handle, c.byref(part), out.ctypes.data)
         return out
 
     def who_reads(self, span, *, rows=None, layers=None, heads=None):
-        """Who reads these keys: float64 [nbq], mean over layers and heads of the mass that each query block puts on the key blocks that
-        touch the span."""
+        """Who reads these keys: float64 [nbq], mean over layers and heads of the mass that each query block puts on the
+        key blocks that touch the span."""
         begin, end = self.span(span)
         part, _held = self.part(rows, layers, heads)
         out = np.empty(self.nbq)
@@ -267,7 +293,8 @@ class Trace:
         return out
 
     def readers(self, span, k=10, *, rows=None):
-        """The heads that read a span most: [(mass, layer, head)], falling; mass: mean over query blocks of `rows` (all)."""
+        """The heads that read a span most: [(mass, layer, head)], falling; mass: mean over query blocks of `rows`
+        (all)."""
         found = []
         for layer in self.layers:
             for head in self.heads[layer]:
@@ -283,7 +310,8 @@ class Trace:
 
         return Groups(self) if self.info.n_group else None
 
-    # ---- for other tools ----------------------------------------------------------------------------------------------------
+    # ---- for other tools
+    # ----------------------------------------------------------------------------------------------------
 
     def to_bsr(self, layer, head):
         """FlashInfer's index arrays of one head -> Bsr."""
@@ -291,8 +319,8 @@ class Trace:
         return Bsr(indptr.astype(np.int32), np.array(indices), self.n_tok, self.n_tok, self.bq, self.bk)
 
     def to_block_mask(self, layer, device="cpu"):
-        """torch FlexAttention's BlockMask of a layer, [1, recorded heads, n_tok, n_tok], causal inside its blocks. Takes
-        nbq * nbk * 5 bytes a head."""
+        """torch FlexAttention's BlockMask of a layer, [1, recorded heads, n_tok, n_tok], causal inside its blocks.
+        Takes nbq * nbk * 5 bytes a head."""
         from ._flex import block_mask
 
         return block_mask(self, layer, device)
@@ -304,8 +332,8 @@ class Trace:
         return plot_head(self, layer, head, ax)
 
     def show(self, *, height=640, max_bytes=20_000_000, cli=None):
-        """The viewer's page, inline in a notebook -> Page (also .html, .save(path)). The program `sparsetrace` makes it: cli, else the
-        variable SPARSETRACE_CLI, else the PATH; FileNotFoundError says so where it is not found."""
+        """The viewer's page, inline in a notebook -> Page (also .html, .save(path)). The program `sparsetrace` makes
+        it: cli, else the variable SPARSETRACE_CLI, else the PATH; FileNotFoundError says so where it is not found."""
         from ._pictures import page
 
         return page(self, height, max_bytes, cli)

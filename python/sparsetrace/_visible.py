@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Which keys each row sees, as transformers says it: intervals instead of a T x T mask.
 
-The mask function that is registered with transformers gives an int32 tensor [batch, 1, n_q, 2]: row i sees the keys lo <= j < hi.
-Where a row's keys are no interval, it gives the boolean mask [batch, 1, n_q, n_k] that transformers itself would make.
+The mask function that is registered with transformers gives an int32 tensor [batch, 1, n_q, 2]: row i sees the keys lo
+<= j < hi. Where a row's keys are no interval, it gives the boolean mask [batch, 1, n_q, n_k] that transformers itself
+would make.
 """
 
 import inspect
@@ -16,8 +17,17 @@ SLAB = 256  # rows of a mask that are looked at together: never all of them at o
 NEW_NAMES = "q_length" in inspect.signature(masking_utils.sdpa_mask).parameters  # 5.x; 4.56 has cache_position
 
 
-def mask(batch_size, kv_length, kv_offset=0, mask_function=masking_utils.causal_mask_function, attention_mask=None,
-         q_length=None, q_offset=0, cache_position=None, **more):  # fmt: skip
+def mask(
+    batch_size,
+    kv_length,
+    kv_offset=0,
+    mask_function=masking_utils.causal_mask_function,
+    attention_mask=None,
+    q_length=None,
+    q_offset=0,
+    cache_position=None,
+    **more,
+):
     """What AttentionMaskInterface calls: the rows' intervals (see above)."""
     if cache_position is None and isinstance(q_length, torch.Tensor):  # between the two
         cache_position, q_length = q_length, None
@@ -32,11 +42,22 @@ def mask(batch_size, kv_length, kv_offset=0, mask_function=masking_utils.causal_
         more.pop(name, None)
 
     def slab(begin, end):
-        rows = {"q_length": end - begin, "q_offset": q_offset + begin} if NEW_NAMES else {"cache_position": position[begin:end].long()}
+        rows = (
+            {"q_length": end - begin, "q_offset": q_offset + begin}
+            if NEW_NAMES
+            else {"cache_position": position[begin:end].long()}
+        )
         return masking_utils.sdpa_mask(
-            batch_size=batch_size, kv_length=kv_length, kv_offset=kv_offset, mask_function=mask_function,
-            attention_mask=attention_mask, allow_is_causal_skip=False, allow_torch_fix=False, **rows, **more,
-        )  # fmt: skip
+            batch_size=batch_size,
+            kv_length=kv_length,
+            kv_offset=kv_offset,
+            mask_function=mask_function,
+            attention_mask=attention_mask,
+            allow_is_causal_skip=False,
+            allow_torch_fix=False,
+            **rows,
+            **more,
+        )
 
     found = [intervals(slab(begin, min(begin + SLAB, q_length))) for begin in range(0, q_length, SLAB)]
     if all(f is not None for f in found):
@@ -70,8 +91,10 @@ def rows_of(attention_mask, batch, n_batch, n_q, n_k, causal, window):
         lo = np.maximum(hi - window, 0) if causal and window else np.zeros(n_q)
         return Rows(lo.astype(np.int32), hi)
     if m.dim() != 4 or m.shape[0] not in (1, n_batch) or m.shape[2] != n_q or m.shape[1] != 1:
-        raise ValueError(f"attention_mask has the shape {tuple(m.shape)}; [batch, 1, {n_q}, keys] is wanted: a mask for "
-                         "each head cannot be followed")  # fmt: skip
+        raise ValueError(
+            f"attention_mask has the shape {tuple(m.shape)}; [batch, 1, {n_q}, keys] is wanted: a mask for "
+            "each head cannot be followed"
+        )
     own = m[batch if m.shape[0] > 1 else 0, 0]
     if own.dtype == torch.int32 and own.shape[-1] == 2:
         own = own.cpu().numpy()

@@ -20,14 +20,16 @@ def groups_array(groups, n_tok):
 
 
 class Writer:
-    """Writes `path.part` while a run lasts and renames it to `path` in finish(). As a context manager, an exception removes what was
-    written. layers, heads: recorded ones, None for all. lse: store every row's log-sum-exp. FileError where the place cannot
-    be written."""
+    """Writes `path.part` while a run lasts and renames it to `path` in finish(). As a context manager, an exception
+    removes what was written. layers, heads: recorded ones, None for all. lse: store every row's log-sum-exp. FileError
+    where the place cannot be written."""
 
     def __init__(self, path, n_tok, bq, bk, *, layers=None, heads=None, lse=False, mass_floor=0.0):
         self.handle, self.n_tok = _abi.PTR(), whole(n_tok, "n_tok", 1, INT32_MAX)
-        keep = [None if x is None else vector(sorted(set(x)), np.int32, (-1,), name)
-                for x, name in ((layers, "layers"), (heads, "heads"))]  # fmt: skip
+        keep = [
+            None if x is None else vector(sorted(set(x)), np.int32, (-1,), name)
+            for x, name in ((layers, "layers"), (heads, "heads"))
+        ]
         options = _abi.Trace_Options(lse=bool(lse), mass_floor=mass_floor)
         for name, x in zip(("layer", "head"), keep):
             if x is not None:
@@ -35,8 +37,15 @@ class Writer:
                     raise ValueError(f"{name}s is empty; None records all")
                 setattr(options, name, x.ctypes.data)
                 setattr(options, f"n_{name}", len(x))
-        _abi.call("st_trace_writer_create", os.fsencode(path), self.n_tok, whole(bq, "bq", 1, BLOCK_MAX),
-                  whole(bk, "bk", 1, BLOCK_MAX), c.byref(options), c.byref(self.handle))  # fmt: skip
+        _abi.call(
+            "st_trace_writer_create",
+            os.fsencode(path),
+            self.n_tok,
+            whole(bq, "bq", 1, BLOCK_MAX),
+            whole(bk, "bk", 1, BLOCK_MAX),
+            c.byref(options),
+            c.byref(self.handle),
+        )
 
     def open_handle(self):
         if not self.handle:
@@ -44,18 +53,23 @@ class Writer:
         return self.handle
 
     def add(self, layer, problem, selection, mass, *, lse=None, exact=False, cert=None, last=None):
-        """One layer's rows: the problem they were, the selection, mass [nnz]. lse: [n_head, n_q] or None. exact: attention read
-        everything, the selection lists the heaviest. cert: (rows, recall, err), rows counted within the problem; last: (recall, err)
-        [n_head, 1] of the sequence's last row."""
+        """One layer's rows: the problem they were, the selection, mass [nnz]. lse: [n_head, n_q] or None. exact:
+        attention read everything, the selection lists the heaviest. cert: (rows, recall, err), rows counted within the
+        problem; last: (recall, err) [n_head, 1] of the sequence's last row."""
         fits(selection, problem)
         a, nnz = problem.a, len(selection.indices)
         held = [vector(mass, np.float32, (nnz,), "mass")]
         kept, visible = selection.pairs(problem)
         chunk = _abi.Chunk(
-            layer=whole(layer, "layer", 0, 65535), kind=_abi.CHUNK_EXACT if exact else _abi.CHUNK_SPARSE,
-            first_query=a.first_query, n_q=a.n_q, sel=selection.struct, mass=held[0].ctypes.data,
-            kept_pairs=visible if exact else kept, visible_pairs=visible,
-        )  # fmt: skip
+            layer=whole(layer, "layer", 0, 65535),
+            kind=_abi.CHUNK_EXACT if exact else _abi.CHUNK_SPARSE,
+            first_query=a.first_query,
+            n_q=a.n_q,
+            sel=selection.struct,
+            mass=held[0].ctypes.data,
+            kept_pairs=visible if exact else kept,
+            visible_pairs=visible,
+        )
 
         def give(name, x, dtype, shape):
             held.append(vector(x, dtype, shape, name))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Real models in transformers, loaded from the GGUF files that the program runs: the same text gives the same selections as the program,
-and the same next token."""
+"""Real models in transformers, loaded from the GGUF files that the program runs: the same text gives the same
+selections as the program, and the same next token."""
+
 import json
 import os
 import re
@@ -22,18 +23,53 @@ WORDS, K = 500, 8
 
 def run_program(model, folder):
     """(trace, report) of a prompt with a needle in it, in float32"""
-    prompt = subprocess.run([sys.executable, SOURCE / "examples/needle_prompt.py", "--words", str(WORDS), "--seed", "1",
-                             "--answer", folder / "answer.txt"], check=True, capture_output=True, text=True).stdout  # fmt: skip
+    prompt = subprocess.run(
+        [
+            sys.executable,
+            SOURCE / "examples/needle_prompt.py",
+            "--words",
+            str(WORDS),
+            "--seed",
+            "1",
+            "--answer",
+            folder / "answer.txt",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     (folder / "prompt.txt").write_text(prompt)
-    done = subprocess.run([CLI, "trace", "-m", model, "-f", folder / "prompt.txt", "--k", str(K), "--weights", "f32", "--ctk", "f32",
-                           "--ctv", "f32", "-o", folder / "cli.trace", "--json"], check=True, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [
+            CLI,
+            "trace",
+            "-m",
+            model,
+            "-f",
+            folder / "prompt.txt",
+            "--k",
+            str(K),
+            "--weights",
+            "f32",
+            "--ctk",
+            "f32",
+            "--ctv",
+            "f32",
+            "-o",
+            folder / "cli.trace",
+            "--json",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return sp.open(folder / "cli.trace"), json.loads(done.stdout), prompt
 
 
 @pytest.fixture(scope="module", params=["ST_SMOLLM2", "ST_GEMMA3"])
 def runs(request, tmp_path_factory):
-    """(our trace, the program's trace, the program's report, model) of one prompt. SmolLM2's tokens are transformers' own tokenizer's;
-    Gemma's vocabulary takes that a minute to read, so its tokens are the program's."""
+    """(our trace, the program's trace, the program's report, model) of one prompt. SmolLM2's tokens are transformers'
+    own tokenizer's; Gemma's vocabulary takes that a minute to read, so its tokens are the program's."""
     folder, path = tmp_path_factory.mktemp("hf"), Path(os.environ[request.param])
     theirs, report, prompt = run_program(path, folder)
     tokenizer = None
@@ -101,8 +137,12 @@ def test_generate_goes_on_as_exactly(runs):
 
 
 def test_example_finds_who_reads_the_needle():
-    said = subprocess.run([sys.executable, SOURCE / "examples/retrieval_heads.py", os.environ["ST_SMOLLM2"]], capture_output=True,
-                          text=True, check=True).stdout  # fmt: skip
+    said = subprocess.run(
+        [sys.executable, SOURCE / "examples/retrieval_heads.py", os.environ["ST_SMOLLM2"]],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "next token kept" in said and "4817302" in said.split("the needle is")[1]
     best = re.search(r"L\d+\.H\d+ reads it with ([0-9.]+) %", said)
     assert float(best.group(1)) > 10, said

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """python/sparsetrace/_abi.py against the public headers, the C compiler and the shared library's symbols."""
+
 import ctypes as c
 import os
 import re
@@ -12,8 +13,17 @@ from sparsetrace import _abi
 
 SOURCE, BUILD = Path(os.environ["ST_SOURCE_DIR"]), Path(os.environ["ST_BUILD_DIR"])
 HEADERS = sorted((SOURCE / "include/sparsetrace").glob("*.h"))
-SCALARS = {"int": c.c_int, "int32_t": c.c_int32, "int64_t": c.c_int64, "uint64_t": c.c_uint64, "float": c.c_float,
-           "double": c.c_double, "bool": c.c_bool, "size_t": c.c_size_t, "void": None}  # fmt: skip
+SCALARS = {
+    "int": c.c_int,
+    "int32_t": c.c_int32,
+    "int64_t": c.c_int64,
+    "uint64_t": c.c_uint64,
+    "float": c.c_float,
+    "double": c.c_double,
+    "bool": c.c_bool,
+    "size_t": c.c_size_t,
+    "void": None,
+}
 
 
 def text():
@@ -80,7 +90,9 @@ def layout(tmp_path_factory):
     for name, struct in STRUCTS.items():
         lines.append(f'printf("{name} %zu 0\\n", sizeof({name}));')
         for field, _ in struct._fields_:
-            lines.append(f'printf("{name}.{field} %zu %zu\\n", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));')
+            lines.append(
+                f'printf("{name}.{field} %zu %zu\\n", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));'
+            )
     for word in enumerators():
         lines.append(f'printf("{word} %d 0\\n", (int){word});')
     source, program = folder / "layout.c", folder / "layout"

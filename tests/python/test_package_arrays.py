@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""sparsetrace.select and attend on NumPy arrays and torch tensors: against reference.py, on any shape and stride, and against
-everything that must be refused without a crash."""
+"""sparsetrace.select and attend on NumPy arrays and torch tensors: against reference.py, on any shape and stride, and
+against everything that must be refused without a crash."""
+
 import threading
 
 import numpy as np
@@ -12,8 +13,13 @@ from hypothesis import strategies as st
 import reference
 import sparsetrace as sp
 
-quick = settings(deadline=None, max_examples=60, derandomize=True, database=None,
-                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])  # fmt: skip
+quick = settings(
+    deadline=None,
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 
 def operands(seed, n_head, n_kv, n_q, n_k, d, d_v, dtype=np.float32):
@@ -43,8 +49,15 @@ def check(q, k, v, problem, params):
 
 
 @quick
-@given(st.integers(0, 10**6), st.sampled_from(["stream", "flat", "scan", "hip", "window"]), st.integers(1, 3),
-       st.integers(1, 2), st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 5, 16, 33]))  # fmt: skip
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(["stream", "flat", "scan", "hip", "window"]),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.sampled_from([1, 5, 16, 33]),
+)
 def test_equals_the_reference(seed, method, group, n_kv, n_q, n_k, d):
     n_q = min(n_q, n_k)
     q, k, v = operands(seed, group * n_kv, n_kv, n_q, n_k, d, 7)
@@ -72,7 +85,9 @@ def test_any_strides(data):
     q, k, v = operands(data.draw(st.integers(0, 99)), 4, 2, 60, 60, 16, 16)
     views = []
     for x in (q, k, v):
-        kind = data.draw(st.sampled_from(["transposed", "every other token", "reversed heads", "one head for all", "wide rows"]))
+        kind = data.draw(
+            st.sampled_from(["transposed", "every other token", "reversed heads", "one head for all", "wide rows"])
+        )
         if kind == "transposed":
             views.append(np.ascontiguousarray(x.transpose(1, 0, 2)).transpose(1, 0, 2))
         elif kind == "every other token":
@@ -175,18 +190,32 @@ def test_k_for_pruned():
 X = np.zeros((2, 8, 4), np.float32)
 
 
-@pytest.mark.parametrize("bad, error, word", [
-    ([[1.0]], TypeError, "list"), (None, TypeError, "NoneType"), (X.astype(np.float64), TypeError, "float64"),
-    (X.astype(np.int8), TypeError, "int8"), (X.astype(">f4"), TypeError, "byte order"), (X[0], ValueError, "shape"),
-    (X[:, :0], ValueError, "0"), (X.astype(object), TypeError, "object"), (X.astype(complex), TypeError, "complex"),
-    (np.zeros((2, 8, 8), np.float32)[:, :, ::2], ValueError, "strides"),
-    (X.transpose(0, 2, 1), ValueError, "strides"), (X[:, :, ::-1], ValueError, "strides"),
-    (np.frombuffer(bytes(2 * 8 * 4 * 4 + 1), np.uint8)[1:].view(np.float32).reshape(2, 8, 4), ValueError, "aligned"),
-    (torch.zeros(2, 8, 4, dtype=torch.float64), TypeError, "float64"),
-    (torch.zeros(2, 8, 4, device="meta"), ValueError, "device meta"),
-    (torch.zeros(2, 8, 4).to_sparse(), TypeError, "layout"),
-    (torch.zeros(2, 8, 4, dtype=torch.complex64), TypeError, "complex64"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad, error, word",
+    [
+        ([[1.0]], TypeError, "list"),
+        (None, TypeError, "NoneType"),
+        (X.astype(np.float64), TypeError, "float64"),
+        (X.astype(np.int8), TypeError, "int8"),
+        (X.astype(">f4"), TypeError, "byte order"),
+        (X[0], ValueError, "shape"),
+        (X[:, :0], ValueError, "0"),
+        (X.astype(object), TypeError, "object"),
+        (X.astype(complex), TypeError, "complex"),
+        (np.zeros((2, 8, 8), np.float32)[:, :, ::2], ValueError, "strides"),
+        (X.transpose(0, 2, 1), ValueError, "strides"),
+        (X[:, :, ::-1], ValueError, "strides"),
+        (
+            np.frombuffer(bytes(2 * 8 * 4 * 4 + 1), np.uint8)[1:].view(np.float32).reshape(2, 8, 4),
+            ValueError,
+            "aligned",
+        ),
+        (torch.zeros(2, 8, 4, dtype=torch.float64), TypeError, "float64"),
+        (torch.zeros(2, 8, 4, device="meta"), ValueError, "device meta"),
+        (torch.zeros(2, 8, 4).to_sparse(), TypeError, "layout"),
+        (torch.zeros(2, 8, 4, dtype=torch.complex64), TypeError, "complex64"),
+    ],
+)
 @pytest.mark.parametrize("name", ["q", "k", "v"])
 def test_bad_operands_are_named(name, bad, error, word):
     if bad is None and name == "v":
@@ -197,28 +226,47 @@ def test_bad_operands_are_named(name, bad, error, word):
     assert str(caught.value).startswith(name)
 
 
-@pytest.mark.parametrize("options, word", [
-    ({"lo": np.zeros(8, int)}, "together"), ({"lo": np.zeros(7, int), "hi": np.ones(8, int)}, "lo"),
-    ({"lo": np.zeros(8, int), "hi": np.full(8, 9)}, "row 0"), ({"lo": np.full(8, -1), "hi": np.ones(8, int)}, "row 0"),
-    ({"lo": np.zeros(8), "hi": np.ones(8, int)}, "lo"), ({"lo": np.full(8, 2**40), "hi": np.ones(8, int)}, "lo"),
-    ({"sinks": np.zeros(3)}, "sinks"), ({"scale": "x"}, "scale"), ({"first_query": 1.5}, "first_query"),
-    ({"first_query": 1}, "rows 1..8"), ({"first_query": -1}, "first_query"), ({"softcap": -1.0}, "softcap"),
-    ({"scale": float("nan")}, "scale"), ({"bias": np.zeros((8, 7))}, "bias"), ({"first_query": 2**70}, "first_query"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        ({"lo": np.zeros(8, int)}, "together"),
+        ({"lo": np.zeros(7, int), "hi": np.ones(8, int)}, "lo"),
+        ({"lo": np.zeros(8, int), "hi": np.full(8, 9)}, "row 0"),
+        ({"lo": np.full(8, -1), "hi": np.ones(8, int)}, "row 0"),
+        ({"lo": np.zeros(8), "hi": np.ones(8, int)}, "lo"),
+        ({"lo": np.full(8, 2**40), "hi": np.ones(8, int)}, "lo"),
+        ({"sinks": np.zeros(3)}, "sinks"),
+        ({"scale": "x"}, "scale"),
+        ({"first_query": 1.5}, "first_query"),
+        ({"first_query": 1}, "rows 1..8"),
+        ({"first_query": -1}, "first_query"),
+        ({"softcap": -1.0}, "softcap"),
+        ({"scale": float("nan")}, "scale"),
+        ({"bias": np.zeros((8, 7))}, "bias"),
+        ({"first_query": 2**70}, "first_query"),
+    ],
+)
 def test_bad_options_are_named(options, word):
     with pytest.raises((ValueError, TypeError), match=word):
         sp.Problem(X, X, X, **options)
 
 
 def test_shapes_that_do_not_fit():
-    for q, k, v, word in ((X, X[:, :, :3], X, "4 numbers"), (X, X, X[:1], "heads and tokens"), (X, X, X[:, :5], "tokens"),
-                          (np.zeros((3, 8, 4), np.float32), X, X, "multiple"), (X, X[:, :5], X[:, :5], "first_query")):  # fmt: skip
+    for q, k, v, word in (
+        (X, X[:, :, :3], X, "4 numbers"),
+        (X, X, X[:1], "heads and tokens"),
+        (X, X, X[:, :5], "tokens"),
+        (np.zeros((3, 8, 4), np.float32), X, X, "multiple"),
+        (X, X[:, :5], X[:, :5], "first_query"),
+    ):
         with pytest.raises(ValueError, match=word):
             sp.Problem(q, k, v)
     with pytest.raises(ValueError, match="needs v"):
         sp.attend_exact(sp.Problem(X, X))
     other = sp.select(sp.Problem(X, X, X), sp.Params(bq=4, bk=2))
-    wide = sp.Problem(np.zeros((2, 64, 4), np.float32), np.zeros((2, 64, 4), np.float32), np.zeros((2, 64, 4), np.float32))
+    wide = sp.Problem(
+        np.zeros((2, 64, 4), np.float32), np.zeros((2, 64, 4), np.float32), np.zeros((2, 64, 4), np.float32)
+    )
     for use in (lambda: sp.attend(wide, other), lambda: other.pairs(wide)):
         with pytest.raises(ValueError, match="the operands"):
             use()
@@ -231,8 +279,13 @@ def test_shapes_that_do_not_fit():
 
 
 @quick
-@given(st.dictionaries(st.sampled_from(["bq", "bk", "k", "mass", "sink_blk", "window_blk", "rows", "beam", "rerank", "method"]),
-                       st.one_of(st.integers(), st.floats(), st.text(max_size=3), st.none(), st.integers(0, 40)), max_size=3))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(["bq", "bk", "k", "mass", "sink_blk", "window_blk", "rows", "beam", "rerank", "method"]),
+        st.one_of(st.integers(), st.floats(), st.text(max_size=3), st.none(), st.integers(0, 40)),
+        max_size=3,
+    )
+)
 def test_any_params_are_taken_or_refused(fields):
     """Never a crash: a ValueError or TypeError that names a field, or a selection."""
     try:

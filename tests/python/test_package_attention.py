@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The registered attention inside transformers, on small random models of several kinds: full budget equals eager attention, with
-padding, windows, soft-cap, sinks, caches; sparse attention does not depend on padding or on how a sequence was cut."""
+"""The registered attention inside transformers, on small random models of several kinds: full budget equals eager
+attention, with padding, windows, soft-cap, sinks, caches; sparse attention does not depend on padding or on how a
+sequence was cut."""
+
 import numpy as np
 import pytest
 import torch
@@ -10,16 +12,35 @@ from safetensors import safe_open
 import sparsetrace as sp
 import sparsetrace.hf as hf
 
-SMALL = dict(vocab_size=97, hidden_size=48, intermediate_size=32, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
-             head_dim=16, max_position_embeddings=512, pad_token_id=0, bos_token_id=1, eos_token_id=None)  # fmt: skip
+SMALL = dict(
+    vocab_size=97,
+    hidden_size=48,
+    intermediate_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    head_dim=16,
+    max_position_embeddings=512,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=None,
+)
 KINDS = {
     "llama": lambda: tf.LlamaConfig(**SMALL),
     "gemma2": lambda: tf.Gemma2Config(**SMALL, sliding_window=24, attn_logit_softcapping=3.0, query_pre_attn_scalar=16),
-    "gemma3": lambda: tf.Gemma3TextConfig(**SMALL, sliding_window=24, query_pre_attn_scalar=16, layer_types=["sliding_attention"] * 2 + ["full_attention"]),
+    "gemma3": lambda: tf.Gemma3TextConfig(
+        **SMALL, sliding_window=24, query_pre_attn_scalar=16, layer_types=["sliding_attention"] * 2 + ["full_attention"]
+    ),
     "mistral": lambda: tf.MistralConfig(**SMALL, sliding_window=20),
     "qwen3": lambda: tf.Qwen3Config(**SMALL),
-    "gpt_oss": lambda: tf.GptOssConfig(**SMALL, sliding_window=20, num_local_experts=2, num_experts_per_tok=1, layer_types=["sliding_attention", "full_attention"] + ["sliding_attention"]),
-}  # fmt: skip
+    "gpt_oss": lambda: tf.GptOssConfig(
+        **SMALL,
+        sliding_window=20,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        layer_types=["sliding_attention", "full_attention"] + ["sliding_attention"],
+    ),
+}
 
 
 def make(kind, dtype=torch.float32):
@@ -66,7 +87,7 @@ def test_half_types(dtype, room):
 def test_padding(kind, side):
     tokens, mask = ids(60, batch=3), torch.ones(3, 60, dtype=torch.long)
     for row, pad in enumerate((0, 11, 37)):
-        mask[row, : pad] = 0
+        mask[row, :pad] = 0
     mask = mask if side == "left" else mask.flip(1)
     position = (mask.cumsum(1) - 1).clamp(min=0)
     want, got = both(make(kind), input_ids=tokens, attention_mask=mask, position_ids=position)
@@ -85,7 +106,9 @@ def test_padding_changes_no_selection(side):
     pad, mask = torch.zeros(1, 13, dtype=torch.long), torch.ones(1, 100, dtype=torch.long)
     order = (lambda a, b: [a, b]) if side == "left" else (lambda a, b: [b, a])
     mask = torch.cat(order(pad, mask), 1)
-    got = model(input_ids=torch.cat(order(pad, tokens), 1), attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
+    got = model(
+        input_ids=torch.cat(order(pad, tokens), 1), attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)
+    ).logits
     torch.testing.assert_close(got[mask.bool()], alone[0], atol=2e-4, rtol=1e-3)
     hf.register(k=10_000, bq=8, bk=4, precise=True)
     assert (model(input_ids=tokens).logits - alone).abs().max() > 0.01, "k=5 pruned nothing"
@@ -114,8 +137,17 @@ def test_generate(kind, cache):
     out = []
     for name in ("eager", "sparsetrace"):
         model.set_attn_implementation(name)
-        out.append(model.generate(tokens, attention_mask=mask, max_new_tokens=12, do_sample=False, cache_implementation=cache,
-                                  disable_compile=True, pad_token_id=0))  # fmt: skip
+        out.append(
+            model.generate(
+                tokens,
+                attention_mask=mask,
+                max_new_tokens=12,
+                do_sample=False,
+                cache_implementation=cache,
+                disable_compile=True,
+                pad_token_id=0,
+            )
+        )
     torch.testing.assert_close(*out)
 
 
@@ -155,7 +187,8 @@ def test_what_is_refused():
         hf.attention(model.model.layers[0].self_attn, q.double(), q.double(), q.double(), None)
 
 
-# ---- tracing -----------------------------------------------------------------------------------------------------------
+# ---- tracing
+# -----------------------------------------------------------------------------------------------------------
 
 
 def traced(model, tokens, **more):
@@ -218,16 +251,27 @@ def test_other_budgets():
 
 def test_what_trace_refuses(tmp_path):
     model, tokens = make("llama"), ids(40)
-    for more, error, word in (({"k": "all"}, ValueError, "'auto'"), ({"pruned": 0.5}, ValueError, "budget of its own"),
-                              ({"k": None, "against": "none"}, ValueError, "auto"), ({"against": "x"}, ValueError, "against"),
-                              ({"k": 1.5}, TypeError, "k is"), ({"bq": 0}, ValueError, "bq"), ({"chunk": 0}, ValueError, "chunk"),
-                              ({"path": tmp_path / "no" / "x"}, OSError, "no"), ({"layers": []}, ValueError, "empty"),
-                              ({"k": None, "pruned": 0.99}, sp.LimitError, "out of reach")):  # fmt: skip
+    for more, error, word in (
+        ({"k": "all"}, ValueError, "'auto'"),
+        ({"pruned": 0.5}, ValueError, "budget of its own"),
+        ({"k": None, "against": "none"}, ValueError, "auto"),
+        ({"against": "x"}, ValueError, "against"),
+        ({"k": 1.5}, TypeError, "k is"),
+        ({"bq": 0}, ValueError, "bq"),
+        ({"chunk": 0}, ValueError, "chunk"),
+        ({"path": tmp_path / "no" / "x"}, OSError, "no"),
+        ({"layers": []}, ValueError, "empty"),
+        ({"k": None, "pruned": 0.99}, sp.LimitError, "out of reach"),
+    ):
         with pytest.raises(error, match=word):
             traced(model, tokens, **more)
         assert model.config._attn_implementation == "eager"
-    for bad, error, word in ((ids(9, batch=2), ValueError, "one sequence"), (torch.zeros(4), TypeError, "token ids"),
-                             ([], (ValueError, TypeError), "input_ids"), ("text", ValueError, "tokenizer")):  # fmt: skip
+    for bad, error, word in (
+        (ids(9, batch=2), ValueError, "one sequence"),
+        (torch.zeros(4), TypeError, "token ids"),
+        ([], (ValueError, TypeError), "input_ids"),
+        ("text", ValueError, "tokenizer"),
+    ):
         with pytest.raises(error, match=word):
             traced(model, bad)
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""sparsetrace.map on real worker processes: some fail, some are killed, the run is repeated; nothing is lost or done twice."""
+"""sparsetrace.map on real worker processes: some fail, some are killed, the run is repeated; nothing is lost or done
+twice."""
+
 import json
 import os
 import shutil
@@ -18,7 +20,9 @@ def heads(path):
     with open(Path(path).with_suffix(".ran"), "a") as f:
         f.write("x")
     trace = sp.open(path)
-    return [{"layer": n, "head": h, "mass": float(trace.csr(n, h)[2].sum())} for n in trace.layers for h in trace.heads[n]]
+    return [
+        {"layer": n, "head": h, "mass": float(trace.csr(n, h)[2].sum())} for n in trace.layers for h in trace.heads[n]
+    ]
 
 
 def dies_once(path):
@@ -58,7 +62,9 @@ def ran(traces):
 
 def whole(traces):
     trace = sp.open(GOLDEN)
-    one = [{"layer": n, "head": h, "mass": float(trace.csr(n, h)[2].sum())} for n in trace.layers for h in trace.heads[n]]
+    one = [
+        {"layer": n, "head": h, "mass": float(trace.csr(n, h)[2].sum())} for n in trace.layers for h in trace.heads[n]
+    ]
     return [{"item": i, **row} for i in range(len(traces)) for row in one]
 
 
@@ -111,7 +117,9 @@ def test_dask(traces, tmp_path):
     assert traces[3].with_suffix(".died").exists()
 
 
-@pytest.mark.parametrize("more, error", [({"tries": 0}, ValueError), ({"workers": -1}, ValueError), ({"workers": 1.5}, TypeError)])
+@pytest.mark.parametrize(
+    "more, error", [({"tries": 0}, ValueError), ({"workers": -1}, ValueError), ({"workers": 1.5}, TypeError)]
+)
 def test_refused(tmp_path, more, error):
     with pytest.raises(error):
         sp.map(json.dumps, [1], tmp_path, **more)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""sparsetrace.Trace against the stock safetensors package, `sparsetrace export`, `info`, NumPy and torch; the writer; the wheel."""
+"""sparsetrace.Trace against the stock safetensors package, `sparsetrace export`, `info`, NumPy and torch; the writer;
+the wheel."""
+
 import csv
 import io
 import json
@@ -69,8 +71,12 @@ def test_same_as_export(trace, tmp_path):
             assert all(abs(got[at] - want[layer, head][at]) < 1e-8 for at in got)
             assert mask.dtype == bool and mask.nnz == len(got) and mask.shape == (trace.nbq, trace.nbk)
             own = whole[(names["layer"] == layer) & (names["head"] == head)].toarray()
-            np.testing.assert_array_equal(own, trace.mass(layer, head).toarray()[names["query_block"][
-                (names["layer"] == layer) & (names["head"] == head)]])
+            np.testing.assert_array_equal(
+                own,
+                trace.mass(layer, head).toarray()[
+                    names["query_block"][(names["layer"] == layer) & (names["head"] == head)]
+                ],
+            )
 
 
 def test_rows_and_who_reads(trace):
@@ -78,24 +84,40 @@ def test_rows_and_who_reads(trace):
     dense = np.array([trace.mass(n, h).toarray() for n in trace.layers for h in trace.heads[n]], np.float64)
     recorded = slice(*(x(trace) for x in (lambda t: t.info.row_begin // t.bq, lambda t: -(-t.info.row_end // t.bq))))
     np.testing.assert_allclose(trace.rows(), dense[:, recorded].mean((0, 1)), atol=1e-7)
-    np.testing.assert_allclose(trace.who_reads((3, 9)), dense[:, :, 3 // trace.bk : 8 // trace.bk + 1].sum(2).mean(0), atol=1e-7)
+    np.testing.assert_allclose(
+        trace.who_reads((3, 9)), dense[:, :, 3 // trace.bk : 8 // trace.bk + 1].sum(2).mean(0), atol=1e-7
+    )
     one = trace.rows((16, 24), layers=[trace.layers[1]], heads=[1])
-    np.testing.assert_allclose(one, trace.mass(trace.layers[1], 1).toarray()[16 // trace.bq : -(-24 // trace.bq)].mean(0), atol=1e-7)
-    assert trace.span(-1) == (trace.n_tok - 1, trace.n_tok) and trace.span(slice(-3, None)) == (trace.n_tok - 3, trace.n_tok)
+    np.testing.assert_allclose(
+        one, trace.mass(trace.layers[1], 1).toarray()[16 // trace.bq : -(-24 // trace.bq)].mean(0), atol=1e-7
+    )
+    assert trace.span(-1) == (trace.n_tok - 1, trace.n_tok) and trace.span(slice(-3, None)) == (
+        trace.n_tok - 3,
+        trace.n_tok,
+    )
     best = trace.readers((3, 9), 3)
     assert best == sorted(best, key=lambda f: -f[0]) and len(best) == 3
     assert best[0][0] == pytest.approx(dense[:, :, 3 // trace.bk : 8 // trace.bk + 1].sum(2).mean(1).max())
 
 
-@pytest.mark.parametrize("use, error, word", [
-    (lambda t: t.mass(99, 0), KeyError, "layer 99"), (lambda t: t.mass(t.layers[0], 77), KeyError, "head 77"),
-    (lambda t: t.mass(0.5, 0), KeyError, "0.5"), (lambda t: t.mass([], 0), KeyError, r"\[\]"),
-    (lambda t: t.rows((5, 5)), ValueError, "no token"), (lambda t: t.rows((0, 10**9)), ValueError, "span"),
-    (lambda t: t.rows((0, 1.5)), TypeError, "span"), (lambda t: t.rows((1, 2, 3)), ValueError, "begin, end"),
-    (lambda t: t.rows(layers=[98]), ValueError, "98"), (lambda t: t.rows(layers=[]), ValueError, "empty"),
-    (lambda t: t.rows(layers=["a"]), (TypeError, ValueError), "layers"), (lambda t: t.who_reads(slice(0, 9, 2)), ValueError, "step"),
-    (lambda t: t.text_of((9, 3)), ValueError, "no token"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "use, error, word",
+    [
+        (lambda t: t.mass(99, 0), KeyError, "layer 99"),
+        (lambda t: t.mass(t.layers[0], 77), KeyError, "head 77"),
+        (lambda t: t.mass(0.5, 0), KeyError, "0.5"),
+        (lambda t: t.mass([], 0), KeyError, r"\[\]"),
+        (lambda t: t.rows((5, 5)), ValueError, "no token"),
+        (lambda t: t.rows((0, 10**9)), ValueError, "span"),
+        (lambda t: t.rows((0, 1.5)), TypeError, "span"),
+        (lambda t: t.rows((1, 2, 3)), ValueError, "begin, end"),
+        (lambda t: t.rows(layers=[98]), ValueError, "98"),
+        (lambda t: t.rows(layers=[]), ValueError, "empty"),
+        (lambda t: t.rows(layers=["a"]), (TypeError, ValueError), "layers"),
+        (lambda t: t.who_reads(slice(0, 9, 2)), ValueError, "step"),
+        (lambda t: t.text_of((9, 3)), ValueError, "no token"),
+    ],
+)
 def test_wrong_questions_are_named(trace, use, error, word):
     with pytest.raises(error, match=word):
         use(trace)
@@ -105,7 +127,12 @@ def test_bad_files(tmp_path):
     whole = GOLDEN.read_bytes()
     with pytest.raises(OSError, match="none.trace"):
         sp.open(tmp_path / "none.trace")
-    for name, data in (("empty", b""), ("text", b"not a trace"), ("cut", whole[: len(whole) // 2]), ("header", b"\xff" * 64)):
+    for name, data in (
+        ("empty", b""),
+        ("text", b"not a trace"),
+        ("cut", whole[: len(whole) // 2]),
+        ("header", b"\xff" * 64),
+    ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises((sp.FormatError, sp.LimitError)):
             sp.open(tmp_path / name)
@@ -132,7 +159,8 @@ def test_arrays_outlive_the_trace():
         indices[0] = 1
 
 
-# ---- groups ------------------------------------------------------------------------------------------------------------
+# ---- groups
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_groups_are_the_thought_anchors_definition(tmp_path):
@@ -163,14 +191,19 @@ def test_groups_are_the_thought_anchors_definition(tmp_path):
 
 def test_example_of_anchors(tmp_path):
     make_trace(tmp_path / "g.trace", 30, seed=4)
-    said = subprocess.run([sys.executable, SOURCE / "examples/anchors_of_reasoning.py", tmp_path / "g.trace"], capture_output=True,
-                          text=True, check=True).stdout.splitlines()  # fmt: skip
+    said = subprocess.run(
+        [sys.executable, SOURCE / "examples/anchors_of_reasoning.py", tmp_path / "g.trace"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
     groups = sp.open(tmp_path / "g.trace").groups
     assert said[0] == "30 sentences, 6 heads recorded" and said[1].startswith("L") and "kurtosis" in said[1]
     assert [int(line.split()[1].rstrip(",")) for line in said[-3:]] == groups.anchors(3)
 
 
-# ---- for other tools ---------------------------------------------------------------------------------------------------
+# ---- for other tools
+# ---------------------------------------------------------------------------------------------------
 
 
 def dense_mask(trace, layer, head):
@@ -229,7 +262,8 @@ def test_page(trace, monkeypatch, tmp_path):
         trace.show(cli=CLI, max_bytes=10)
 
 
-# ---- writing -----------------------------------------------------------------------------------------------------------
+# ---- writing
+# -----------------------------------------------------------------------------------------------------------
 
 
 def write(path, n_tok=100, seed=0, **options):
@@ -241,8 +275,15 @@ def write(path, n_tok=100, seed=0, **options):
     done = sp.attend(problem, kept)
     rows = np.array([5, 50])
     with sp.Writer(path, n_tok, 8, 4, **options) as w:
-        w.add(2, problem, kept, done.mass, lse=done.lse if options.get("lse") else None,
-              cert=(rows, *sp.certify(problem, kept, done, rows)), last=sp.certify(problem, kept, done, [n_tok - 1]))  # fmt: skip
+        w.add(
+            2,
+            problem,
+            kept,
+            done.mass,
+            lse=done.lse if options.get("lse") else None,
+            cert=(rows, *sp.certify(problem, kept, done, rows)),
+            last=sp.certify(problem, kept, done, [n_tok - 1]),
+        )
         w.tokens(np.arange(n_tok), [f"w{i} ".encode() for i in range(n_tok)])
         w.json("recipe", {"model": {"name": "numbers"}})
         size = w.finish()
@@ -268,9 +309,13 @@ def test_a_broken_run_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         sp.Writer(tmp_path / "no" / "b.trace", 10, 8, 4)
     w = sp.Writer(tmp_path / "c.trace", 10, 8, 4)
-    for use, word in ((lambda: w.tokens(np.arange(9)), "tokens"), (lambda: w.tokens(np.arange(10), [b""]), "1 pieces"),
-                      (lambda: w.json("geometry", {}), "writer.s own"), (lambda: w.json("x", float("nan")), "JSON"),
-                      (lambda: w.tokens(np.arange(10.0)), "tokens")):  # fmt: skip
+    for use, word in (
+        (lambda: w.tokens(np.arange(9)), "tokens"),
+        (lambda: w.tokens(np.arange(10), [b""]), "1 pieces"),
+        (lambda: w.json("geometry", {}), "writer.s own"),
+        (lambda: w.json("x", float("nan")), "JSON"),
+        (lambda: w.tokens(np.arange(10.0)), "tokens"),
+    ):
         with pytest.raises((ValueError, TypeError), match=word):
             use()
     w.close()
@@ -278,7 +323,8 @@ def test_a_broken_run_leaves_nothing(tmp_path):
         w.finish()
 
 
-# ---- the wheel -----------------------------------------------------------------------------------------------------------
+# ---- the wheel
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_wheel(tmp_path):
@@ -286,9 +332,26 @@ def test_wheel(tmp_path):
     if not (SOURCE / "python/pyproject.toml").exists():
         pytest.fail("python/pyproject.toml is gone")
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARSETRACE_LIBRARY")}
-    made = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-q", "-w", tmp_path,
-                           "--disable-pip-version-check", "-C", f"build-dir={tmp_path / 'b'}", SOURCE / "python"],
-                          capture_output=True, text=True, env=env)  # fmt: skip
+    made = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-build-isolation",
+            "--no-deps",
+            "-q",
+            "-w",
+            tmp_path,
+            "--disable-pip-version-check",
+            "-C",
+            f"build-dir={tmp_path / 'b'}",
+            SOURCE / "python",
+        ],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
     assert made.returncode == 0, made.stderr
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.name.startswith("sparsetrace-" + (SOURCE / "VERSION").read_text().strip() + "-py3-none-")
@@ -297,8 +360,10 @@ def test_wheel(tmp_path):
         z.extractall(tmp_path / "site")
     assert {"sparsetrace/py.typed", "sparsetrace/libsparsetrace.so", "sparsetrace/_trace.py"} <= names
     assert sum(n.endswith(".so") for n in names) == 1
-    code = ("import sys, numpy as np, sparsetrace as s; x = np.ones((1, 99, 8), 'f4'); p = s.Problem(x, x, x);"
-            "print(s.cpu_name(), s.attend(p, s.select(p)).out.sum(), sorted({'torch', 'scipy'} & set(sys.modules)))")  # fmt: skip
+    code = (
+        "import sys, numpy as np, sparsetrace as s; x = np.ones((1, 99, 8), 'f4'); p = s.Problem(x, x, x);"
+        "print(s.cpu_name(), s.attend(p, s.select(p)).out.sum(), sorted({'torch', 'scipy'} & set(sys.modules)))"
+    )
     env |= {"PYTHONPATH": str(tmp_path / "site"), "ST_CPU": "scalar"}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
     assert ran.stdout.split() == ["scalar", "792.0", "[]"], ran.stderr
