@@ -20,6 +20,12 @@ test_browser_*) # skips, and says why, where no browser is to be had
     export ST_CHROMIUM
     ;;
 esac
+case $(basename "$1") in
+*_package_*) # skips, and says why, where PyTorch cannot be had
+    ST_PYTHON=$("$source_dir/tools/package_env.sh")
+    export PYTHONPATH=$source_dir/python SPARSETRACE_LIBRARY=$2/libsparsetrace.so
+    ;;
+esac
 case $1 in
 *.py) exec "$ST_PYTHON" -m pytest -q -p no:cacheprovider -rs "$1" ;;
 *) exec bash "$1" ;;

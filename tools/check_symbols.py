@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Names at the link: what the core library defines begins with st_ (declared in a public header), sti_ or stk_;
-the plug-in shows the world its entry and st_ alone.
+the shared library and the plug-in show the world st_ alone, the plug-in its entry too.
 
 usage: check_symbols.py SOURCE_DIR BUILD_DIR
 """
@@ -29,6 +29,8 @@ def main():
                 continue
             if not name.startswith("st_") or name not in declared:
                 problems.append(f"{library}: {name} is neither internal (sti_, stk_) nor a declared st_ function")
+    for name in sorted(symbols(["-D", "--defined-only", str(build / "libsparsetrace.so")]) - declared):
+        problems.append(f"libsparsetrace.so shows {name}")
     plugin = symbols(["-D", "--defined-only", str(build / "libggml-sparsetrace.so")])
     for name in sorted(plugin):
         if name != "ggml_backend_init" and name not in declared:
