@@ -69,6 +69,7 @@ class Select_Params(c.Structure):
         ("rows", I32),
         ("beam", I32),
         ("rerank", F32),
+        ("pooled", c.c_bool),
     ]
 
 

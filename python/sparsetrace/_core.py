@@ -24,7 +24,8 @@ class Params:
 
     method: stream, flat, scan, exact, hip, window or auto. bq, bk: rows of a query block, keys of a key block. k: kept
     key blocks per query block, always-kept ones included. mass: 0, or the share of the mass to keep (then k is the
-    most). Raises ValueError or TypeError by the field's name."""
+    most). pooled: heads and neighbouring query blocks share their budgets, and k is a mean. Raises ValueError or
+    TypeError by the field's name."""
 
     method: str = "stream"
     bq: int = 32
@@ -36,6 +37,7 @@ class Params:
     rows: int = 8
     beam: int = 16
     rerank: float = 1.5
+    pooled: bool = False
 
     def __post_init__(self):
         _abi.call("st_select_params_check", c.byref(self.struct()))
@@ -52,6 +54,7 @@ class Params:
             k=whole(self.k, "k", -(2**62), 2**62),
             mass=number(self.mass, "mass"),
             rerank=number(self.rerank, "rerank"),
+            pooled=bool(self.pooled),
             **small,
         )
 
