@@ -17,7 +17,7 @@ import tempfile
 
 from record import ROOT, Table, parser, run_json
 
-SHARES = (0.85, 0.9, 0.93, 0.95)
+SHARES = (0.6, 0.7, 0.8, 0.85)
 COLUMNS = (("model", 12), ("prompt", 14), ("pruned", 7), ("recall", 7), ("from", 7), ("to", 7), ("truth", 7), ("holds", 5),
            ("kept", 5))
 
