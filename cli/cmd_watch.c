@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -32,6 +33,7 @@ struct watch {
     st_tagger *tagger;
     watch_rules *rules;
     FILE *in;
+    bool grows;                 /* not a file that is there as a whole */
     char *text;                 /* all of it so far */
     int64_t n_bytes, cap, done; /* up to `done` it is cut */
     st_group *sentence;         /* whole ones */
@@ -205,27 +207,59 @@ static void add_sentence(struct watch *w, st_group s)
 
 /* ---- text as it comes ------------------------------------------------------------------------ */
 
-/* Cuts what is new; the last piece is still growing unless the text has ended. */
-static st_status take(struct watch *w, bool end, st_error *err)
+/* Adds the sentences of what is new up to `end`; the last one is still growing unless `whole`. */
+static st_status cut(struct watch *w, int64_t end, bool whole, st_error *err)
 {
-    st_group part = {0, 0}, *sentence;
+    st_group *sentence;
     int64_t n;
-    st_status status;
-    if (w->n_bytes > 0) /* from <think> on if it is there, up to </think> */
-        st_think_next(w->text, w->n_bytes, 0, &part);
-    if (part.begin > w->done) /* a <think> mark came: what stood before it was no reasoning */
-        w->done = part.begin;
-    if (part.end <= w->done)
+    st_status status = ST_OK;
+    if (end <= w->done)
         return ST_OK;
-    part.begin = w->done;
-    status = st_sentences(w->text, part, &w->split, &sentence, &n, err);
-    for (int64_t i = 0; status == ST_OK && i < n - !end; i++) {
+    status = st_sentences(w->text, (st_group){w->done, end}, &w->split, &sentence, &n, err);
+    for (int64_t i = 0; status == ST_OK && i < n - !whole; i++) {
         add_sentence(w, sentence[i]);
         w->done = sentence[i].end;
         status = look(w, err);
     }
     st_sentences_free(sentence);
     return status;
+}
+
+/* Where the mark stands that opens reasoning at byte `begin`; -1: there is none. */
+static int64_t opened_at(const struct watch *w, int64_t begin)
+{
+    static const int64_t n = sizeof "<think>" - 1;
+    while (begin > 0 && strchr(" \t\r\n", w->text[begin - 1]) != NULL)
+        begin--;
+    return begin >= n && memcmp(w->text + begin - n, "<think>", (size_t)n) == 0 ? begin - n : -1;
+}
+
+/* A <think> came: what stood before it was no reasoning. That is known too late in a text that
+ * grows: its sentences have been said, and must be, however much of it one read brings. */
+static st_status forget(struct watch *w, int64_t mark, st_error *err)
+{
+    st_status status = w->grows ? cut(w, mark, true, err) : ST_OK;
+    if (status == ST_OK && w->n > 0)
+        printf(w->args->json ? "{\"think\":%lld}\n" : "------ <think> at byte %lld\n",
+               (long long)mark);
+    w->n = 0;
+    return status;
+}
+
+/* Cuts what is new. */
+static st_status take(struct watch *w, bool end, st_error *err)
+{
+    st_group part = {0, 0};
+    st_status status = ST_OK;
+    if (w->n_bytes > 0) /* from <think> on if it is there, up to </think> */
+        st_think_next(w->text, w->n_bytes, 0, &part);
+    if (part.begin > w->done) {
+        int64_t mark = opened_at(w, part.begin);
+        if (mark >= w->done)
+            status = forget(w, mark, err);
+        w->done = part.begin;
+    }
+    return status == ST_OK ? cut(w, part.end, end, err) : status;
 }
 
 static void append(struct watch *w, const char *data, int64_t n)
@@ -268,7 +302,7 @@ static st_status follow(struct watch *w, st_error *err)
         }
         if (n > 0) {
             append(w, data, n);
-            status = take(w, false, err);
+            status = w->grows ? take(w, false, err) : ST_OK;
         } else if (!w->args->follow || closed(w)) {
             break;
         } else {
@@ -282,6 +316,7 @@ int cmd_watch(int argc, char **argv)
 {
     struct watch_args a = {.follow = false};
     struct watch w = {.args = &a};
+    struct stat file;
     st_error err;
     st_status status;
     int code = parse(&a, argc, argv);
@@ -300,6 +335,8 @@ int cmd_watch(int argc, char **argv)
                  strerror(errno));
         status = ST_ERR_IO;
     }
+    w.grows =
+        a.follow || status != ST_OK || fstat(fileno(w.in), &file) != 0 || !S_ISREG(file.st_mode);
     if (status == ST_OK)
         status = follow(&w, &err);
     if (w.in != NULL && w.in != stdin)

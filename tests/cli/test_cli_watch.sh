@@ -14,26 +14,36 @@ good watch -f trace.txt --json
 cp "$out" at_once.json
 good reason -f trace.txt --json
 cp "$out" whole.json
-slowly() { # PROGRAM: the text in pieces of odd sizes, with pauses
-    py <<'PYTHON'
+piped() { # OUT SIZE: the text through a pipe, in pieces of up to SIZE bytes
+    py "$1" "$2" <<'PYTHON'
 import subprocess, sys, time, os
-text = open("trace.txt", "rb").read()
-run = subprocess.Popen([os.environ["ST_CLI"], "watch", "--json"], stdin=subprocess.PIPE, stdout=open("slow.json", "wb"))
-at = 0
-for k in range(10**9):
-    size = 1 + (k * k * 7) % 61
+text, most = open("trace.txt", "rb").read(), int(sys.argv[2])
+run = subprocess.Popen([os.environ["ST_CLI"], "watch", "--json"], stdin=subprocess.PIPE, stdout=open(sys.argv[1], "wb"))
+at = k = 0
+while at < len(text):
+    size = 1 + (k * k * 7) % most
     run.stdin.write(text[at:at + size]); run.stdin.flush()
     at += size
-    if k % 16 == 0:
+    k += 1
+    if k % 16 == 1:
         time.sleep(0.002)
-    if at >= len(text):
-        break
 run.stdin.close()
 sys.exit(run.wait())
 PYTHON
 }
-slowly
-check "in pieces or at once: the same sentences, tags and flags" cmp -s at_once.json slow.json
+piped slow.json 61
+cat trace.txt | "$ST_CLI" watch --json >pipe.json
+check "in pieces or at once: the same sentences, tags and flags" cmp -s pipe.json slow.json
+check "before <think> all counts, after it only what follows, as in a file" py <<'PYTHON'
+import json
+pipe, whole = ([json.loads(x) for x in open(f)] for f in ("pipe.json", "at_once.json"))
+mark = next(i for i, x in enumerate(pipe) if "think" in x)
+text = open("trace.txt", "rb").read()
+assert text[pipe[mark]["think"]:].startswith(b"<think>")
+before = [x for x in pipe[:mark] if "tag" in x and not x["again"]]
+assert before[0]["begin"] == 0 and len(before) > 2 and before[-1]["end"] <= pipe[mark]["think"]
+assert [x for x in pipe[mark:] if "tag" in x] == [x for x in whole if "tag" in x]
+PYTHON
 check "sentences and last tags are those of reason" py <<'PYTHON'
 import json
 lines = [json.loads(x) for x in open("at_once.json")]
