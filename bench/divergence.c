@@ -5,7 +5,8 @@
  *
  *   bench_divergence MODEL.gguf N_LAST PROMPT.txt ...
  *
- * Forms: k alike for every query block, k pooled over heads and neighbours, a mass; and hip.
+ * Forms: k alike for every query block, k pooled over heads and neighbours, the same growing
+ * along the prompt, a mass; and hip.
  * Prompts are read with special tokens written out, so a chat template can stand in the file.
  */
 #include <stdio.h>
@@ -19,20 +20,23 @@
 typedef struct form {
     st_select_method method;
     int64_t k;
-    bool pooled;
+    bool pooled, grow;
     float mass;
 } form;
 
 static const form forms[] = {
-    {ST_SELECT_STREAM, 5, false, 0},        {ST_SELECT_STREAM, 5, true, 0},
-    {ST_SELECT_STREAM, 6, false, 0},        {ST_SELECT_STREAM, 6, true, 0},
-    {ST_SELECT_STREAM, 8, false, 0},        {ST_SELECT_STREAM, 8, true, 0},
-    {ST_SELECT_STREAM, 13, false, 0},       {ST_SELECT_STREAM, 13, true, 0},
-    {ST_SELECT_STREAM, 26, false, 0},       {ST_SELECT_STREAM, 26, true, 0},
-    {ST_SELECT_STREAM, MOST_K, false, .3},  {ST_SELECT_STREAM, MOST_K, false, .45},
-    {ST_SELECT_STREAM, MOST_K, false, .6},  {ST_SELECT_STREAM, MOST_K, false, .75},
-    {ST_SELECT_STREAM, MOST_K, false, .85}, {ST_SELECT_HIP, 8, false, 0},
-    {ST_SELECT_HIP, 26, false, 0},
+    {ST_SELECT_STREAM, 5, false, false, 0},        {ST_SELECT_STREAM, 5, true, false, 0},
+    {ST_SELECT_STREAM, 5, true, true, 0},          {ST_SELECT_STREAM, 6, false, false, 0},
+    {ST_SELECT_STREAM, 6, true, false, 0},         {ST_SELECT_STREAM, 6, true, true, 0},
+    {ST_SELECT_STREAM, 8, false, false, 0},        {ST_SELECT_STREAM, 8, true, false, 0},
+    {ST_SELECT_STREAM, 8, true, true, 0},          {ST_SELECT_STREAM, 13, false, false, 0},
+    {ST_SELECT_STREAM, 13, true, false, 0},        {ST_SELECT_STREAM, 13, true, true, 0},
+    {ST_SELECT_STREAM, 26, false, false, 0},       {ST_SELECT_STREAM, 26, true, false, 0},
+    {ST_SELECT_STREAM, 26, true, true, 0},         {ST_SELECT_STREAM, MOST_K, false, false, .3},
+    {ST_SELECT_STREAM, MOST_K, false, false, .45}, {ST_SELECT_STREAM, MOST_K, false, false, .6},
+    {ST_SELECT_STREAM, MOST_K, false, false, .75}, {ST_SELECT_STREAM, MOST_K, false, false, .85},
+    {ST_SELECT_HIP, 8, false, false, 0},           {ST_SELECT_HIP, 8, false, true, 0},
+    {ST_SELECT_HIP, 26, false, false, 0},          {ST_SELECT_HIP, 26, false, true, 0},
 };
 
 static void die(const st_error *err)
@@ -56,20 +60,21 @@ static void measure(st_run *run, const st_model_info *info, int64_t n_tok, const
     memcpy(exact, pass.logits, (size_t)pass.n_last * (size_t)pass.n_vocab * sizeof *exact);
     all = pass.stats.attend_flop;
     printf("%s, %lld tokens, last %d\n", path, (long long)n_tok, pass.n_last);
-    printf("  method    k  pooled  mass   pruned      KL  same  select s\n");
+    printf("  method    k  pooled  grow  mass   pruned      KL  same  select s\n");
     gp.exact = false;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         st_agreement to_exact;
         gp.select.method = forms[i].method;
         gp.select.k = forms[i].k;
         gp.select.pooled = forms[i].pooled;
+        gp.select.grow_tok = forms[i].grow ? -1 : 0;
         gp.select.mass = forms[i].mass;
         if (st_run_pass(run, &gp, NULL, "", &pass, &err) != ST_OK)
             die(&err);
         st_compare(exact, pass.logits, pass.n_last, pass.n_vocab, &to_exact);
-        printf("  %-7s %3lld  %-6s  %4.2f  %6.2f %%  %6.4f  %4d  %8.2f\n",
+        printf("  %-7s %3lld  %-6s  %-4s  %4.2f  %6.2f %%  %6.4f  %4d  %8.2f\n",
                st_select_method_name(forms[i].method), (long long)forms[i].k,
-               forms[i].pooled ? "yes" : "no", (double)forms[i].mass,
+               forms[i].pooled ? "yes" : "no", forms[i].grow ? "yes" : "no", (double)forms[i].mass,
                100 - 100 * pass.stats.attend_flop / all, to_exact.kl_mean, to_exact.n_same,
                1e-9 * (double)pass.stats.select_ns);
         fflush(stdout);

@@ -28,7 +28,7 @@ budget_args budget_args_sentences(void)
 {
     budget_args b = budget_args_default();
     b.otherwise = 0.97;
-    b.pooled = "off";
+    b.pooled = b.grow = "off";
     b.block_q = 4;
     b.block_k = 1;
     return b;
@@ -68,16 +68,33 @@ static int parse_k(const char *text, const char *verb, st_select_params *p, st_b
     return -1;
 }
 
-/* Pooled where the budget is auto or a pruned share, for methods that can, unless told otherwise.
- */
-static int parse_pooled(const budget_args *b, const char *verb, st_budget budget,
+/* "on", "off", or as it is if nothing was typed. */
+static int parse_switch(const char *verb, const char *option, const char *text, bool *on)
+{
+    if (text == NULL)
+        return -1;
+    *on = strcmp(text, "on") == 0;
+    if (!*on && strcmp(text, "off") != 0)
+        return args_complain(verb, "%s: \"%s\" is neither on nor off", option, text);
+    return -1;
+}
+
+/* Pooled and growing where the budget is auto or a pruned share, for methods that can, unless told
+ * otherwise. */
+static int parse_spread(const budget_args *b, const char *verb, st_budget budget,
                         st_select_params *p)
 {
+    bool spread = b->pruned >= 0 || (b->pool_auto && budget == ST_BUDGET_AUTO), grow = spread;
     st_error err;
-    p->pooled = b->pooled != NULL ? strcmp(b->pooled, "on") == 0
-                                  : b->pruned >= 0 || (b->pool_auto && budget == ST_BUDGET_AUTO);
-    if (b->pooled != NULL && !p->pooled && strcmp(b->pooled, "off") != 0)
-        return args_complain(verb, "--pooled: \"%s\" is neither on nor off", b->pooled);
+    int code = parse_switch(verb, "--grow", b->grow, &grow);
+    p->pooled = spread;
+    if (code < 0)
+        code = parse_switch(verb, "--pooled", b->pooled, &p->pooled);
+    if (code >= 0)
+        return code;
+    p->grow_tok = grow ? -1 : 0;
+    if (p->mass > 0 && grow)
+        return args_complain(verb, "--grow and --mass are two ways to spread a budget: give one");
     if (st_select_params_check(p, &err) == ST_OK)
         return -1;
     if (b->pooled != NULL)
@@ -118,5 +135,5 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
         p->mass = (float)b->mass;
         *budget = ST_BUDGET_MASS;
     }
-    return parse_pooled(b, verb, *budget, p);
+    return parse_spread(b, verb, *budget, p);
 }

@@ -10,10 +10,10 @@
 
 /* As typed; fill with budget_args_default before parsing. */
 typedef struct budget_args {
-    const char *k, *select, *pooled;
+    const char *k, *select, *pooled, *grow;
     double pruned, mass; /* -1: not given */
     double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
-    bool pool_auto;      /* false. true: --k auto pools too, unless told otherwise */
+    bool pool_auto;      /* false. true: --k auto pools and grows too, unless told otherwise */
     int64_t block_q, block_k, rows;
 } budget_args;
 
@@ -23,9 +23,9 @@ budget_args budget_args_default(void);
 bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
                            int64_t n_tok, int64_t n_swa);
 
-/* For attention from sentence to sentence: 97 % pruned, not pooled, query blocks of 4 and key
- * blocks of 1 token (docs/method/receivers.md has what coarser ones lose): what the figures there,
- * and the taggers' hidden states, were made with. */
+/* For attention from sentence to sentence: 97 % pruned, the same k everywhere, query blocks of 4
+ * and key blocks of 1 token (docs/method/receivers.md has what coarser ones lose): what the figures
+ * there, and the taggers' hidden states, were made with. */
 budget_args budget_args_sentences(void);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */
@@ -39,6 +39,8 @@ budget_args budget_args_sentences(void);
          "keep the fewest blocks that hold this share of the mass, at most --k (256)"},            \
         {"--pooled", "on|off", ARG_TEXT, &(b).pooled, 0, 0,                                        \
          "heads and neighbours share their budgets, --k is a mean (on with --pruned, auto)"},      \
+        {"--grow", "on|off", ARG_TEXT, &(b).grow, 0, 0,                                            \
+         "budgets grow along the text, --k is the mean (on with --pruned, auto)"},                 \
         {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
         {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},          \

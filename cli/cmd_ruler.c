@@ -134,6 +134,7 @@ static int add_setting(ruler_job *j, const st_select_params *select, const char 
         s->pruned = strtod(budget, &end);
         if (*budget == '\0' || *end != '\0' || !(s->pruned >= 0 && s->pruned < 1))
             return args_complain("ruler", "--pruned: \"%s\" is not a share of 0..1", budget);
+        s->select.grow_tok = select->method == ST_SELECT_WINDOW ? 0 : -1;
         s->select.pooled = true; /* where the method can */
         s->select.pooled = st_select_params_check(&s->select, &err) == ST_OK;
     }

@@ -106,12 +106,12 @@ static void write_recipe(struct work *w)
     snprintf(w->recipe, sizeof w->recipe,
              "{\"model_sha256\":\"%s\",\"weights\":\"%s\",\"exact\":%s,\"method\":\"%s\","
              "\"k\":%lld,\"mass\":%.9g,\"pruned\":%.9g,\"block_q\":%d,\"block_k\":%d,\"rows\":%d,"
-             "\"pooled\":%s,"
+             "\"pooled\":%s,\"grow\":%s,"
              "\"temperature\":%.9g,\"top\":%d,\"version\":\"%s\"}",
              w->info.sha256, w->info.weights, w->p.exact ? "true" : "false",
              st_select_method_name(s->method), (long long)s->k, (double)s->mass, w->p.pruned, s->bq,
-             s->bk, s->rows, s->pooled ? "true" : "false", w->p.temperature, w->p.n_top,
-             st_version());
+             s->bk, s->rows, s->pooled ? "true" : "false", s->grow_tok != 0 ? "true" : "false",
+             w->p.temperature, w->p.n_top, st_version());
     w->job.recipe = w->recipe;
 }
 

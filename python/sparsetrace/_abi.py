@@ -70,6 +70,7 @@ class Select_Params(c.Structure):
         ("beam", I32),
         ("rerank", F32),
         ("pooled", c.c_bool),
+        ("grow_tok", I64),
     ]
 
 

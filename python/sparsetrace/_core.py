@@ -24,8 +24,9 @@ class Params:
 
     method: stream, flat, scan, exact, hip, window or auto. bq, bk: rows of a query block, keys of a key block. k: kept
     key blocks per query block, always-kept ones included. mass: 0, or the share of the mass to keep (then k is the
-    most). pooled: heads and neighbouring query blocks share their budgets, and k is a mean. Raises ValueError or
-    TypeError by the field's name."""
+    most). pooled: heads and neighbouring query blocks share their budgets, and k is a mean. grow_tok: length over
+    which budgets grow from 1/4 of k's to 7/4; 0: they do not, -1: up to the last row (hf: the prompt). Raises
+    ValueError or TypeError by the field's name."""
 
     method: str = "stream"
     bq: int = 32
@@ -38,6 +39,7 @@ class Params:
     beam: int = 16
     rerank: float = 1.5
     pooled: bool = False
+    grow_tok: int = 0
 
     def __post_init__(self):
         _abi.call("st_select_params_check", c.byref(self.struct()))
@@ -55,6 +57,7 @@ class Params:
             mass=number(self.mass, "mass"),
             rerank=number(self.rerank, "rerank"),
             pooled=bool(self.pooled),
+            grow_tok=whole(self.grow_tok, "grow_tok", -1, INT32_MAX),
             **small,
         )
 

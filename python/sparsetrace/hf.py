@@ -166,12 +166,15 @@ def trace(
     next token of an exact run; pruned, at least this share of the causal pairs; mass, the share of the attention mass
     to keep. against: "dense" compares the next token with an exact run (quadratic), "none" does not. cert_rows: rows a
     layer that are certified. layers, heads: recorded ones. lse: record log-sum-exps. chunk: tokens of a forward pass.
-    params: those of sparsetrace.Params; budgets are pooled with pruned and "auto" unless said otherwise. Raises
+    params: those of sparsetrace.Params; budgets are pooled and grow with pruned and "auto" unless said otherwise. Raises
     ValueError, TypeError (arguments), LimitError (no budget does it), what the model raises."""
     ids, text_pieces = tokens_of(input_ids, tokenizer)
     check_budget(k, pruned, mass, against)
-    if k in (None, "auto") and mass is None and params.get("method", "stream") in POOLING:
-        params.setdefault("pooled", True)  # as the program does
+    if k in (None, "auto") and mass is None:  # as the program does
+        params.setdefault("pooled", params.get("method", "stream") in POOLING)
+        params.setdefault("grow_tok", -1)
+    if params.get("grow_tok") == -1:
+        params["grow_tok"] = ids.shape[1]
     run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
     register_once()
     folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None

@@ -59,6 +59,7 @@ static void add_select(struct text *t, const st_select_params *s)
     add(t, "beam", "%d", s->beam);
     add(t, "rerank", "%.9g", (double)s->rerank);
     add(t, "pooled", "%d", s->pooled);
+    add(t, "grow-tokens", "%lld", (long long)s->grow_tok);
 }
 
 static void add_record(struct text *t, const st_trace_options *o)

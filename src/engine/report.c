@@ -168,7 +168,7 @@ static void add_model(Doc *d, Val *root, const st_model *m)
     yyjson_mut_obj_add_int(d, o, "n_kv_head", i->n_kv_head);
 }
 
-static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t k)
+static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t n_tok, int64_t k)
 {
     Val *o = yyjson_mut_obj_add_obj(d, root, "select");
     yyjson_mut_obj_add_str(d, o, "method", st_select_method_name(p->select.method));
@@ -183,6 +183,7 @@ static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t k)
     yyjson_mut_obj_add_int(d, o, "beam", p->select.beam);
     yyjson_mut_obj_add_real(d, o, "rerank", (double)p->select.rerank);
     yyjson_mut_obj_add_bool(d, o, "pooled", p->select.pooled);
+    yyjson_mut_obj_add_int(d, o, "grow_tok", p->select.grow_tok < 0 ? n_tok : p->select.grow_tok);
 }
 
 /* As they can be read again by st_edits_read. */
@@ -214,7 +215,7 @@ char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,
     add_model(d, root, m);
     yyjson_mut_obj_add_strcpy(d, root, "prompt_sha256", hex); /* of the token ids, int32 */
     yyjson_mut_obj_add_int(d, root, "n_tok", n_tok);
-    add_select(d, root, p, k);
+    add_select(d, root, p, n_tok, k);
     if (p->n_edit > 0)
         add_edits(d, root, p);
     yyjson_mut_obj_add_int(d, root, "cert_rows", p->cert_rows);

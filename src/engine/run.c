@@ -345,6 +345,8 @@ static st_status configure(const st_run *r, const st_ggml_params *p, const st_si
     gp.enabled = gp.enabled && !r->stock;
     gp.lean = gp.lean || r->n_tok > LEAN_TOK;
     gp.n_tok = r->n_tok;
+    if (gp.select.grow_tok < 0)
+        gp.select.grow_tok = r->n_tok;
     st_ggml_take_error(NULL);
     st_ggml_take_stats(&forgotten);
     return st_ggml_configure(&gp, sink, err);

@@ -102,6 +102,8 @@ static bool set_option(st_ggml_params *p, const char *name, const char *value)
         p->exact = number != 0;
     else if (strcmp(name, "pooled") == 0)
         p->select.pooled = number != 0;
+    else if (strcmp(name, "grow-tok") == 0)
+        p->select.grow_tok = number;
     else if (strcmp(name, "linear") == 0)
         p->linear = number != 0;
     else
@@ -128,7 +130,7 @@ static bool settings_from_environment(void)
         if (!ok)
             fprintf(stderr,
                     "sparsetrace: SPARSETRACE: cannot use \"%s\" (k, mass, select, block-q, "
-                    "block-k, exact-below, exact, linear)\n",
+                    "block-k, pooled, grow-tok, exact-below, exact, linear)\n",
                     word);
     }
     free(copy);

@@ -6,6 +6,16 @@
 #include "base/util.h"
 #include "select/frame.h"
 
+/* A growing budget at row `first`: 1/4 of `searched` at first, 7/4 in the end, so that over all
+ * rows it is `searched`. Query blocks round in turn up and down, so that 8 neighbours have their
+ * sum. */
+static int64_t grown(int64_t searched, int64_t first, int64_t length, int64_t number)
+{
+    int64_t at = sti_min(first, length);
+    double part = (double)searched * (double)(length + 6 * at) / (double)(4 * length);
+    return (int64_t)(part + (double)(2 * (5 * number % 8) + 1) / 16);
+}
+
 /* Pooled, a query block may keep so many candidates, or four times its quota. */
 #define POOL_MOST 64
 
@@ -16,6 +26,7 @@ sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb
     int64_t last = sti_min((qb + 1) * p->bq, a->first_query + a->n_q);
     int64_t see_lo = INT64_MAX, see_hi = 0; /* seen by some row */
     int64_t all_lo = 0, all_hi = INT64_MAX; /* seen by every row that sees anything */
+    int64_t searched;
 
     f.number = qb;
     f.row0 = first - a->first_query;
@@ -37,8 +48,14 @@ sti_frame sti_frame_make(const st_attn *a, const st_select_params *p, int64_t qb
     f.cand_hi = all_hi / p->bk - p->window_blk;
     if (f.cand_hi <= f.cand_lo)
         f.cand_lo = f.cand_hi = f.blk_hi;
-    f.budget = f.quota = sti_clamp(p->k - sti_frame_always(&f), 0, sti_frame_candidates(&f));
-    if (p->pooled && f.quota > 0)
+    searched = sti_max(p->k - sti_frame_always(&f), 0);
+    if (p->grow_tok != 0)
+        f.quota =
+            grown(searched, first, p->grow_tok > 0 ? p->grow_tok : a->first_query + a->n_q, qb);
+    else
+        f.quota = searched;
+    f.budget = f.quota = sti_min(f.quota, sti_frame_candidates(&f));
+    if (p->pooled && searched > 0)
         f.budget = sti_min(sti_max(4 * f.quota, POOL_MOST), sti_frame_candidates(&f));
     return f;
 }

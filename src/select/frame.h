@@ -17,7 +17,7 @@ typedef struct sti_frame {
     int n_row;
     int64_t blk_lo, blk_hi;   /* visible key blocks [blk_lo, blk_hi); equal: nothing is visible */
     int64_t cand_lo, cand_hi; /* candidates; blk_lo <= cand_lo <= cand_hi <= blk_hi */
-    int64_t quota;            /* its part of the budget: k less the always-kept, 0..candidates */
+    int64_t quota; /* its part of the budget: k less the always-kept, grown, 0..candidates */
     int64_t budget; /* candidates it may keep: the quota, or more where budgets are pooled */
 } sti_frame;
 

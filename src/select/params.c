@@ -37,7 +37,8 @@ st_select_params st_select_params_default(void)
                               .rows = 8,
                               .beam = 16,
                               .rerank = 1.5f,
-                              .pooled = false};
+                              .pooled = false,
+                              .grow_tok = 0};
 }
 
 st_status st_select_params_check(const st_select_params *p, st_error *err)
@@ -54,6 +55,7 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
         {"window_blk", p->window_blk, 0, 1 << 20},
         {"rows", p->rows, 1, ST_SELECT_ROWS_MAX},
         {"beam", p->beam, 1, 1 << 16},
+        {"grow_tok", p->grow_tok, -1, INT32_MAX},
     };
     for (size_t i = 0; i < sizeof field / sizeof *field; i++)
         if (field[i].value < field[i].min || field[i].value > field[i].max)
@@ -74,6 +76,9 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
         return sti_fail(err, ST_ERR_ARG, -1,
                         "pooled goes with methods stream, flat, scan and auto, "
                         "and not with mass");
+    if (p->grow_tok != 0 && p->mass > 0.0f)
+        return sti_fail(err, ST_ERR_ARG, -1, "grow_tok is %lld: with mass it must be 0",
+                        (long long)p->grow_tok);
     return ST_OK;
 }
 

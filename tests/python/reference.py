@@ -29,6 +29,7 @@ class Params:
     beam: int = 16
     rerank: float = 1.5
     pooled: bool = False
+    grow_tok: int = 0
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------
@@ -208,8 +209,13 @@ def make_frame(p, first_query, n_q, qb):
     if hi <= lo:
         lo = hi = blk_hi
     f = Frame(qb, first, last - first, blk_hi, lo, hi)
-    f.budget = f.quota = int(np.clip(p.k - len(f.always()), 0, hi - lo))
-    if p.pooled and f.quota > 0:
+    searched = max(p.k - len(f.always()), 0)
+    f.quota = searched
+    if p.grow_tok != 0:
+        length = p.grow_tok if p.grow_tok > 0 else first_query + n_q
+        f.quota = int(searched * (length + 6 * min(first, length)) / (4 * length) + (2 * (5 * qb % 8) + 1) / 16)
+    f.budget = f.quota = min(f.quota, hi - lo)
+    if p.pooled and searched > 0:
         f.budget = min(max(4 * f.quota, 64), hi - lo)
     return f
 

@@ -235,7 +235,7 @@ def test_auto_finds_a_budget_that_holds():
     k = trace.result["k"]
     assert trace.result["next_token"]["agree"] and k <= -(-150 // 4)
     model.set_attn_implementation("sparsetrace")
-    hf.register(k=k, bq=8, bk=4, pooled=True)  # as auto does
+    hf.register(k=k, bq=8, bk=4, pooled=True, grow_tok=150)  # as auto does
     with torch.no_grad():
         assert int(model(input_ids=tokens).logits[0, -1].argmax()) == trace.result["next_token"]["dense"]["id"]
 

@@ -136,7 +136,8 @@ def params(p, report, mass):
     if method == "auto":
         method = "scan" if report["scanned"] else "stream"
     pooled = "--pooled" in p.options
-    return reference.Params(method, p.bq, p.bk, report["k"], mass, rows=p.rows, pooled=pooled)
+    grow = -1 if "--grow" in p.options and "off" not in p.options else 0
+    return reference.Params(method, p.bq, p.bk, report["k"], mass, rows=p.rows, pooled=pooled, grow_tok=grow)
 
 
 def tolerance(p):
@@ -187,6 +188,28 @@ def test_pooled_budgets(tmp_path, method, seed):
     assert together["kept_pairs"] <= alone["kept_pairs"]
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("options", [["--grow", "on"], ["--grow", "on", "--pooled", "on"]])
+@pytest.mark.parametrize("method", ["stream", "scan"])
+def test_growing_budgets(tmp_path, method, options, seed):
+    p = random_problem(3000 + 100 * METHODS.index(method) + seed, method)
+    p.options += options
+    check_all(p, tmp_path)
+
+
+def test_budgets_grow_about_their_mean(tmp_path):
+    """From a quarter of the searched budget to seven quarters, and as many pairs in all."""
+    q, k, v = operands(7, "F32", 1, 1, 2048, 2048, 16, 16)
+    p = Problem(q, k, v, options=["--k", 12])
+    got, alike = run(p, tmp_path)
+    p.options += ["--grow", "on"]
+    grown, growing = run(p, tmp_path)
+    blocks = [np.diff(x["indptr"]) for x in (got, grown)]
+    assert abs(growing["kept_pairs"] / alike["kept_pairs"] - 1) < 0.05
+    assert (blocks[0][-8:] == 12).all() and blocks[1][-8:].mean() == pytest.approx(4 + 8 * (1 + 6 * 59.5 / 64) / 4, abs=0.3)
+    assert blocks[1][16:24].mean() == pytest.approx(4 + 8 * (1 + 6 * 19.5 / 64) / 4, abs=0.3)
+
+
 def test_a_pool_gives_to_the_head_that_reads_much(tmp_path):
     """One head reads one block, the other many: together they keep more of the mass with as many pairs."""
     q, k, v = operands(7, "F32", 2, 1, 512, 1024, 32, 32)
@@ -204,6 +227,8 @@ def test_a_pool_gives_to_the_head_that_reads_much(tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     (["--pooled", "maybe"], "neither on nor off"),
+    (["--grow", "1"], "neither on nor off"),
+    (["--grow", "on", "--mass", "0.9"], "--grow and --mass"),
     (["--pooled", "on", "--select", "hip"], "pooled goes with"),
     (["--pooled", "on", "--mass", "0.9"], "pooled goes with"),
 ])
@@ -284,13 +309,14 @@ def test_mass_budget_prunes(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.8])
-def test_pruned_budget(tmp_path, share):
+@pytest.mark.parametrize("grow", ["on", "off"])
+def test_pruned_budget(tmp_path, grow, share):
     """The k that is found prunes enough; one more block does not."""
     p = Problem(*operands(6, "F32", 2, 1, 640, 640, 16, 4), bk=8, method="window")
-    p.options = ["--pruned", share]
+    p.options = ["--pruned", share, "--grow", grow]
     _, report = check_all(p, tmp_path)
     assert report["pruned_fraction"] >= share
-    p.options = ["--k", report["k"] + 1]
+    p.options = ["--k", report["k"] + 1, "--grow", grow]
     _, more = run(p, tmp_path)
     assert more["pruned_fraction"] < share or share == 0
 

@@ -311,7 +311,7 @@ static void test_parameters(void)
     st_selection *s = NULL;
     st_select_method m;
     st_error err;
-    for (int i = 0; i < 14; i++) {
+    for (int i = 0; i < 16; i++) {
         st_select_params p = st_select_params_default();
         switch (i) {
         case 0: p.bq = 0; break;
@@ -339,6 +339,11 @@ static void test_parameters(void)
         case 13:
             p.mass = 0.5f;
             p.pooled = true;
+            break;
+        case 14: p.grow_tok = -2; break;
+        case 15:
+            p.mass = 0.5f;
+            p.grow_tok = 100;
             break;
         }
         CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
