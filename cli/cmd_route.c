@@ -35,6 +35,7 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--prove", NULL, ARG_FLAG, &a->prove, 0, 0,
          "run the model without the routes, with little else,\nand with drawn reads instead"},
         {"-m", "MODEL", ARG_TEXT, &a->proof.model, 0, 0, "for --prove: the trace's GGUF file"},
+        {"--each", NULL, ARG_FLAG, &a->proof.each, 0, 0, "for --prove: each route by itself too"},
         {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
         {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
         {"--threads", "N", ARG_INT, &a->proof.n_thread, 1, 512,
@@ -56,6 +57,8 @@ static int parse(struct route_args *a, int argc, char **argv)
     if (a->prove != (a->proof.model != NULL))
         return args_complain("route",
                              a->prove ? "--prove wants -m MODEL" : "-m belongs to --prove");
+    if (a->proof.each && !a->prove)
+        return args_complain("route", "--each belongs to --prove");
     if (a->sink != NULL && strcmp(a->sink, "drop") != 0 && strcmp(a->sink, "keep") != 0)
         return args_complain("route", "--sink: no \"%s\" (drop, keep)", a->sink);
     return -1;
@@ -102,7 +105,7 @@ static void print_cell(const st_trace *t, int64_t begin, int64_t end)
     out_snippet(stdout, text, n, 28);
 }
 
-static void print_routes(const st_trace *t, const st_routes *r)
+static void print_routes(const st_trace *t, const st_routes *r, const route_proofs *proofs)
 {
     printf("\nroutes (share of the target's state; of the flow; then each hop: mass read, share of "
            "the reader's state)\n");
@@ -110,6 +113,10 @@ static void print_routes(const st_trace *t, const st_routes *r)
         const st_route *x = &r->route[i];
         printf("  %-3lld %.4f %%  %.1f %% of the flow%s\n", (long long)i + 1, 100 * x->weight,
                100 * x->weight / r->flow, x->n_hop == 0 ? ", stays where it is" : "");
+        if (proofs->each != NULL && x->n_hop > 0)
+            printf("      by itself: %s (without it %.3f nats lost, drawn ones at most %.3f)\n",
+                   proof_verdict(&proofs->each[i]), proofs->each[i].deny_loss,
+                   proofs->each[i].random_loss_max);
         for (int64_t k = 0; k < x->n_hop; k++) {
             const st_route_hop *h = &x->hop[k];
             printf("      L%d.H%-3d %5.1f %% %6.2f %%  ", h->layer, h->head, 100 * h->mass,
@@ -122,7 +129,8 @@ static void print_routes(const st_trace *t, const st_routes *r)
     }
 }
 
-static void print_all(const st_trace *t, const st_route_params *p, const st_routes *r, int64_t top)
+static void print_all(const st_trace *t, const st_route_params *p, const st_routes *r, int64_t top,
+                      const route_proofs *proofs)
 {
     print_span(t, "from", p->source_begin, p->source_end);
     print_span(t, "to", p->target_begin, p->target_end);
@@ -141,7 +149,7 @@ static void print_all(const st_trace *t, const st_route_params *p, const st_rout
     printf("\nheads that move it (share of the flow)\n");
     for (int64_t i = 0; i < r->n_head && i < top; i++)
         printf("  L%d.H%-4d %6.1f %%\n", r->head[i].layer, r->head[i].head, 100 * r->head[i].share);
-    print_routes(t, r);
+    print_routes(t, r, proofs);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
@@ -161,7 +169,8 @@ static void json_span(const st_trace *t, const char *name, int64_t begin, int64_
     putchar('}');
 }
 
-static void json_route(const st_trace *t, const st_route *x)
+static void json_route(const st_trace *t, const st_route *x, const route_proofs *proofs,
+                       int64_t number)
 {
     fputs("{\"weight\":", stdout);
     out_json_real(stdout, x->weight);
@@ -176,10 +185,16 @@ static void json_route(const st_trace *t, const st_route *x)
         json_real("weight", h->weight);
         putchar('}');
     }
-    fputs("]}", stdout);
+    putchar(']');
+    if (proofs->each != NULL && x->n_hop > 0) {
+        fputs(",\"proof\":", stdout);
+        proof_json(proofs->model, &proofs->each[number]);
+    }
+    putchar('}');
 }
 
-static void json_all(const st_trace *t, const st_route_params *p, const st_routes *r, int64_t top)
+static void json_all(const st_trace *t, const st_route_params *p, const st_routes *r, int64_t top,
+                     const route_proofs *proofs)
 {
     putchar('{');
     json_span(t, "from", p->source_begin, p->source_end);
@@ -204,9 +219,14 @@ static void json_all(const st_trace *t, const st_route_params *p, const st_route
     fputs("],\"routes\":[", stdout);
     for (int64_t i = 0; i < r->n_route; i++) {
         fputs(i > 0 ? "," : "", stdout);
-        json_route(t, &r->route[i]);
+        json_route(t, &r->route[i], proofs, i);
     }
     putchar(']');
+    if (proofs->model != NULL) {
+        fputs(",\"proof\":", stdout);
+        proof_json(proofs->model, &proofs->all);
+    }
+    puts("}");
 }
 
 /* ---- the verb -------------------------------------------------------------------------------- */
@@ -228,8 +248,7 @@ static int apply(const struct route_args *a, const st_trace *t, st_route_params 
 
 static int show(const struct route_args *a, const st_trace *t, const st_route_params *p)
 {
-    st_model *model = NULL;
-    st_proof proof;
+    route_proofs proofs = {0};
     st_routes *r;
     st_error err;
     const char *name = strrchr(a->file, '/');
@@ -239,23 +258,18 @@ static int show(const struct route_args *a, const st_trace *t, const st_route_pa
     if (a->graph != NULL &&
         route_graph_write(t, r, name != NULL ? name + 1 : a->file, a->graph, &err) != ST_OK)
         code = out_failed(&err);
-    if (code == EXIT_OK && a->prove && route_prove(&a->proof, t, r, &model, &proof, &err) != ST_OK)
+    if (code == EXIT_OK && a->prove && route_prove(&a->proof, t, r, &proofs, &err) != ST_OK)
         code = out_failed(&err);
     if (code == EXIT_OK && a->json) {
-        json_all(t, p, r, a->top);
-        fputs(model != NULL ? ",\"proof\":" : "", stdout);
-        if (model != NULL)
-            proof_json(model, &proof);
-        puts("}");
+        json_all(t, p, r, a->top, &proofs);
     } else if (code == EXIT_OK) {
-        print_all(t, p, r, a->top);
-        fputs(model != NULL ? "\nproof: the listed routes together are " : "", stdout);
-        if (model != NULL)
-            proof_table(model, &proof);
+        print_all(t, p, r, a->top, &proofs);
+        if (proofs.model != NULL) {
+            fputs("\nproof: the listed routes together are ", stdout);
+            proof_table(proofs.model, &proofs.all);
+        }
     }
-    if (model != NULL)
-        st_proof_free(&proof);
-    st_model_free(model);
+    route_proofs_free(&proofs);
     st_routes_free(r);
     return code;
 }

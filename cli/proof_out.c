@@ -22,7 +22,7 @@ static void row(const st_model *m, const char *name, const st_effect *e, double 
             out_token(m, e->top, buf));
 }
 
-static const char *verdict(const st_proof *p)
+const char *proof_verdict(const st_proof *p)
 {
     if (p->necessary && p->sufficient)
         return "causal: the model needs these reads, and they are enough";
@@ -36,7 +36,7 @@ static const char *verdict(const st_proof *p)
 void proof_table(const st_model *m, const st_proof *p)
 {
     char buf[OUT_TOKEN];
-    printf("%s\n", verdict(p));
+    printf("%s\n", proof_verdict(p));
     out_row("target", "%s, %.2f %% in the plain run%s", out_token(m, p->target, buf),
             100 * exp(p->plain.log_p), p->exact ? " (exact)" : " (pruned)");
     row(m, "without them", &p->deny, p->deny_loss);

@@ -8,6 +8,7 @@
 #include "sparsetrace/engine.h"
 
 void proof_table(const st_model *model, const st_proof *proof);
+const char *proof_verdict(const st_proof *proof);
 void proof_json(const st_model *model, const st_proof *proof);
 
 #endif

@@ -24,16 +24,16 @@ static bool same(const st_edit *e, const st_route_hop *h)
 }
 
 /* Each hop once. The list is the caller's (free()). */
-static st_edit *edges_of(const st_routes *r, int64_t *n_edge)
+static st_edit *edges_of(const st_route *route, int64_t n_route, int64_t *n_edge)
 {
     int64_t n = 0, most = 0;
     st_edit *edge;
-    for (int64_t i = 0; i < r->n_route; i++)
-        most += r->route[i].n_hop;
+    for (int64_t i = 0; i < n_route; i++)
+        most += route[i].n_hop;
     edge = out_need((size_t)(most + 1) * sizeof *edge);
-    for (int64_t i = 0; i < r->n_route; i++)
-        for (int64_t k = 0; k < r->route[i].n_hop; k++) {
-            const st_route_hop *h = &r->route[i].hop[k];
+    for (int64_t i = 0; i < n_route; i++)
+        for (int64_t k = 0; k < route[i].n_hop; k++) {
+            const st_route_hop *h = &route[i].hop[k];
             int64_t j = 0;
             while (j < n && !same(&edge[j], h))
                 j++;
@@ -50,15 +50,18 @@ static st_edit *edges_of(const st_routes *r, int64_t *n_edge)
     return edge;
 }
 
-static st_status check(const st_trace *t, const st_routes *r, int64_t n_edge, st_error *err)
+static st_status check(const st_trace *t, const st_routes *r, st_error *err)
 {
     st_trace_info info;
+    int64_t n_hop = 0;
+    for (int64_t i = 0; i < r->n_route; i++)
+        n_hop += r->route[i].n_hop;
     st_trace_get_info(t, &info);
     if (st_trace_tokens(t) == NULL)
         return refuse(err, "the trace holds no tokens to run again");
     if (r->target_end != info.n_tok)
         return refuse(err, "what is tested is the next token: --to must end at the last token");
-    if (n_edge == 0)
+    if (n_hop == 0)
         return refuse(err, "no route has a hop to prove");
     return ST_OK;
 }
@@ -75,18 +78,30 @@ static st_status check_model(const st_trace *t, const st_model *model, st_error 
                : refuse(err, "-m is another model than the trace's (sha256 differs)");
 }
 
+/* The hops of these routes together. */
+static st_status prove(const st_trace *t, const st_route *route, int64_t n_route, st_model *model,
+                       const st_proof_params *p, st_proof *proof, st_error *err)
+{
+    st_trace_info info;
+    int64_t n_edge;
+    st_edit *edge = edges_of(route, n_route, &n_edge);
+    st_status status = ST_OK;
+    st_trace_get_info(t, &info);
+    *proof = (st_proof){0};
+    if (n_edge > 0)
+        status = st_prove(model, st_trace_tokens(t), info.n_tok, edge, n_edge, p, proof, err);
+    free(edge);
+    return status;
+}
+
 st_status route_prove(const route_prove_args *args, const st_trace *trace, const st_routes *routes,
-                      st_model **model, st_proof *proof, st_error *err)
+                      route_proofs *x, st_error *err)
 {
     out_bar bar = {.quiet = args->quiet};
     st_model_params mp = st_model_params_default();
     st_proof_params p = st_proof_params_default();
-    st_trace_info info;
-    int64_t n_edge;
-    st_edit *edge = edges_of(routes, &n_edge);
-    st_status status = check(trace, routes, n_edge, err);
-    st_trace_get_info(trace, &info);
-    *model = NULL;
+    st_status status = check(trace, routes, err);
+    *x = (route_proofs){0};
     mp.n_thread = (int)args->n_thread;
     mp.progress = (st_progress){out_progress, &bar};
     p.n_random = (int)args->n_random;
@@ -94,16 +109,27 @@ st_status route_prove(const route_prove_args *args, const st_trace *trace, const
     p.run.progress = (st_progress){out_progress, &bar};
     out_catch_interrupt();
     if (status == ST_OK)
-        status = st_model_open(args->model, &mp, model, err);
+        status = st_model_open(args->model, &mp, &x->model, err);
     if (status == ST_OK)
-        status = check_model(trace, *model, err);
+        status = check_model(trace, x->model, err);
     if (status == ST_OK)
-        status = st_prove(*model, st_trace_tokens(trace), info.n_tok, edge, n_edge, &p, proof, err);
+        status = prove(trace, routes->route, routes->n_route, x->model, &p, &x->all, err);
+    if (status == ST_OK && args->each)
+        x->each = out_need((size_t)routes->n_route * sizeof *x->each);
+    for (; status == ST_OK && x->each != NULL && x->n_each < routes->n_route; x->n_each++)
+        status = prove(trace, &routes->route[x->n_each], 1, x->model, &p, &x->each[x->n_each], err);
     out_progress_end(&bar);
-    free(edge);
-    if (status != ST_OK) {
-        st_model_free(*model);
-        *model = NULL;
-    }
+    if (status != ST_OK)
+        route_proofs_free(x);
     return status;
+}
+
+void route_proofs_free(route_proofs *x)
+{
+    st_proof_free(&x->all);
+    for (int64_t i = 0; i < x->n_each; i++)
+        st_proof_free(&x->each[i]);
+    free(x->each);
+    st_model_free(x->model);
+    *x = (route_proofs){0};
 }

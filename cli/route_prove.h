@@ -11,12 +11,20 @@
 typedef struct route_prove_args {
     const char *model;
     int64_t n_random, seed, n_thread;
-    bool quiet;
+    bool each, quiet;
 } route_prove_args;
 
-/* Opens the model the trace was made with, and proves the hops of all routes together, each once.
- * *model and *proof are the caller's on success (st_model_free, st_proof_free). */
+/* Proofs of routes: `all` of their hops together, each once, and `each` [n_route] route by itself
+ * if that was asked for, else NULL. A route without hops has a proof with nothing in it. */
+typedef struct route_proofs {
+    st_model *model; /* the one that the trace was made with; NULL: nothing was proved */
+    st_proof all, *each;
+    int64_t n_each;
+} route_proofs;
+
+/* Opens the model and runs it. On failure nothing is left to free. */
 st_status route_prove(const route_prove_args *args, const st_trace *trace, const st_routes *routes,
-                      st_model **model, st_proof *proof, st_error *err);
+                      route_proofs *proofs, st_error *err);
+void route_proofs_free(route_proofs *proofs);
 
 #endif

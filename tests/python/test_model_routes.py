@@ -84,6 +84,21 @@ def test_only_the_designed_route_is_causal(circuit):
             assert said["proof"]["necessary"] == read["route"], read
 
 
+def test_each_route_by_itself(circuit):
+    trace, truth, model = circuit
+    key, reads = max(needle_reads(truth).items(), key=lambda x: x[1][0]["layer"])
+    wanted = {(r["layer"], r["head"]): r["route"] for r in reads}
+    said = json.loads(run(CLI, "route", trace, "--from", key, "--top", len(reads), "--prove", "--each", "-m", model,
+                          "--random", 4, "--json"))
+    assert len(said["routes"]) == len(reads)
+    for route in said["routes"]:
+        [hop] = route["hops"]
+        assert route["proof"]["necessary"] == wanted[hop["layer"], hop["head"]]
+    assert said["proof"]["necessary"]
+    text = run(CLI, "route", trace, "--from", key, "--top", len(reads), "--prove", "--each", "-m", model, "--random", 4)
+    assert text.count("by itself: not causal") == len(reads) - 1 and text.count("by itself: ") == len(reads)
+
+
 def test_what_cannot_be_proved_is_refused(circuit, tmp_path):
     trace, truth, model = circuit
     key = next(iter(needle_reads(truth)))

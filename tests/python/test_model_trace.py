@@ -131,8 +131,9 @@ def test_budgets(needle):
 def test_a_budget_that_stays_near(auto, needle):
     """--max-kl asks for more than the same token, and gets it with more blocks."""
     _, options = needle
-    report = trace(*options, "--max-kl", "0.05")
-    assert report["kl"] <= 0.05 < auto[0]["kl"] and report["next_token"]["agree"]
+    near = auto[0]["kl"] / 4
+    report = trace(*options, "--max-kl", near)
+    assert report["kl"] <= near and report["next_token"]["agree"]
     assert report["k"] > auto[0]["k"] and report["recall"]["mean"] > auto[0]["recall"]["mean"]
 
 
