@@ -110,13 +110,27 @@ typedef void stk_gauss_fn(float *t, const float *var, const int32_t *idx, const 
 #define STK_E_ONE 1064866816.0f /* 127 * 2^23 less what centres the error */
 #define STK_E_TOP 1900000000.0f
 
+/* E of an argument in its units */
+static inline float stk_e(float y)
+{
+    union {
+        int32_t bits;
+        float e;
+    } x;
+    y = y > 0.0f ? y : 0.0f;
+    x.bits = (int32_t)(y < STK_E_TOP ? y : STK_E_TOP);
+    return x.e;
+}
+
 /* t[i][r] = E(t[i][r] - m[r]); -inf gives 0 */
 typedef void stk_fexp_fn(float *t, const float *m, int64_t n);
 
-/* sum[r] = sum_i E(y), i ascending, with the whole argument in E's units:
- * y = dot[i][r] * (vscale[i] * slope[r]) + base[r]. */
-typedef void stk_esum_fn(float *sum, const int32_t *dot, const float *vscale, const float *slope,
-                         const float *base, int64_t n);
+/* The mass of neighbouring keys: sum[r] = sum_i E(y), i ascending, with the whole argument in E's
+ * units, y = (sum_c q[r][c] * vec[i][c]) * (vscale[i] * slope[r]) + base[r]. q, vec, stride, vsum,
+ * dp: as idot's. */
+typedef void stk_imass_fn(float *sum, const int8_t *q, const int8_t *vec, int64_t stride,
+                          const int32_t *vsum, const float *vscale, const float *slope,
+                          const float *base, int64_t n, int64_t dp);
 
 /* sum[r] += t[i][r], i ascending */
 typedef void stk_lanesum_fn(float *sum, const float *t, int64_t n);
@@ -148,10 +162,10 @@ typedef struct sti_kernel_table {
     stk_rescale_fn *rescale_f32_r16, *rescale_f32_r32;
     stk_quant_fn *quant_i8_row;
     stk_idot_fn *idot_i8_r16;
+    stk_imass_fn *imass_i8_r16;
     stk_scale_fn *scale_i32_r16;
     stk_gauss_fn *gauss_f32_r16;
     stk_fexp_fn *fexp_f32_r16;
-    stk_esum_fn *esum_i32_r16;
     stk_lanesum_fn *lanesum_f32_r16;
     stk_above_fn *above_i32_row;
     stk_score_fn *score_f32_r16;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, gauss,
- * fexp, esum, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
+ * fexp, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
  * vector_avx512.c include this text and differ only in the instructions the compiler may use:
  * without contraction every lane does the same roundings, so the bits agree. Include with ISA
  * defined.
@@ -168,32 +168,11 @@ void NAME(gauss_f32_r16)(float *restrict t, const float *restrict var, const int
     }
 }
 
-/* y in E's units */
-static inline float e_bits(float y)
-{
-    float low = y > 0.0f ? y : 0.0f;
-    int32_t bits = (int32_t)(low < STK_E_TOP ? low : STK_E_TOP);
-    float e;
-    memcpy(&e, &bits, 4);
-    return e;
-}
-
 void NAME(fexp_f32_r16)(float *restrict t, const float *restrict m, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         for (int r = 0; r < 16; r++)
-            t[i * 16 + r] = e_bits((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
-}
-
-void NAME(esum_i32_r16)(float *restrict sum, const int32_t *restrict dot,
-                        const float *restrict vscale, const float *restrict slope,
-                        const float *restrict base, int64_t n)
-{
-    float acc[16] = {0};
-    for (int64_t i = 0; i < n; i++)
-        for (int r = 0; r < 16; r++)
-            acc[r] += e_bits((float)dot[i * 16 + r] * (vscale[i] * slope[r]) + base[r]);
-    memcpy(sum, acc, sizeof acc);
+            t[i * 16 + r] = stk_e((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
 }
 
 void NAME(lanesum_f32_r16)(float *restrict sum, const float *restrict t, int64_t n)

@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 
 /* Chunk i holds blocks [from[i], to[i]). Scores into w->score. */
 static void score_chunks(sti_work *w, int kv, const int32_t *from, const int32_t *to, int64_t n)

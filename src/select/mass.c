@@ -3,13 +3,13 @@
  * mass.c — integer scores to softmax mass, and the final ranking by it.
  */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 
 void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
                 const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
@@ -103,8 +103,16 @@ static void block_mass(sti_work *w, float *mass, int kv, int64_t block, const fl
         k->lanesum_f32_r16(mass, w->t_r, n);
         return;
     }
-    k->idot_i8_r16(w->dot_r, w->tile.q, x.v, w->keys->dp, x.sum, NULL, n, w->keys->dp);
-    k->esum_i32_r16(mass, w->dot_r, x.scale, slope, base, n);
+    k->imass_i8_r16(mass, w->tile.q, x.v, w->keys->dp, x.sum, x.scale, slope, base, n, w->keys->dp);
+}
+
+/* Asks for a block's keys: the caches do not foresee them. */
+static void read_ahead(const sti_work *w, int kv, int64_t block)
+{
+    int64_t bytes = (int64_t)w->p->bk * w->keys->dp;
+    const int8_t *at = w->keys->head[kv].key.v + block * bytes;
+    for (int64_t i = 0; !w->keys->lean && i < bytes; i += 64)
+        __builtin_prefetch(at + i);
 }
 
 void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n)
@@ -122,112 +130,14 @@ void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n)
         slope[r] = q->q_scale[r] * STK_E_SLOPE;
         base[r] = (q->base[r] - q->top[r]) * STK_E_SLOPE + STK_E_ONE;
     }
-    for (int64_t i = left; i < left + n; i++)
+    for (int64_t i = left; i < left + n; i++) {
+        if (i + 2 < left + n)
+            read_ahead(w, kv, w->block[i + 2]);
         block_mass(w, w->mass_r + i * R16, kv, w->block[i], slope, base);
+    }
 }
 
 /* ---- ranking --------------------------------------------------------------------------------- */
-
-/* True if candidate x stands behind candidate y. */
-static bool behind(const float *score, int32_t x, int32_t y)
-{
-    return score[x] < score[y] || (score[x] == score[y] && x > y);
-}
-
-/* Heap of the best so far, the last of them on top. */
-static void sift(const float *score, int32_t *heap, int64_t n, int64_t i)
-{
-    for (;;) {
-        int64_t c = 2 * i + 1;
-        int32_t x = heap[i];
-        if (c >= n)
-            return;
-        if (c + 1 < n && behind(score, heap[c + 1], heap[c]))
-            c++;
-        if (!behind(score, heap[c], x))
-            return;
-        heap[i] = heap[c];
-        heap[c] = x;
-        i = c;
-    }
-}
-
-/* The best `keep`, best first. */
-static int64_t top_ordered(const float *score, int64_t n, int64_t keep, int32_t *heap)
-{
-    keep = sti_min(keep, n);
-    for (int64_t i = 0; i < keep; i++)
-        heap[i] = (int32_t)i;
-    for (int64_t i = keep / 2 - 1; i >= 0; i--)
-        sift(score, heap, keep, i);
-    for (int64_t i = keep; i < n && keep > 0; i++)
-        if (behind(score, heap[0], (int32_t)i)) {
-            heap[0] = (int32_t)i;
-            sift(score, heap, keep, 0);
-        }
-    for (int64_t left = keep - 1; left > 0; left--) {
-        int32_t x = heap[0];
-        heap[0] = heap[left];
-        heap[left] = x;
-        sift(score, heap, left, 0);
-    }
-    return keep;
-}
-
-static int by_number(const void *x, const void *y)
-{
-    int32_t a = *(const int32_t *)x, b = *(const int32_t *)y;
-    return (a > b) - (a < b);
-}
-
-void sti_sort_blocks(int32_t *block, int64_t n)
-{
-    qsort(block, (size_t)n, sizeof *block, by_number);
-}
-
-/* Floats as integers in the same order; NaN comes last. */
-static int32_t ordered_bits(float x)
-{
-    int32_t b;
-    memcpy(&b, &x, 4);
-    return x != x ? INT32_MIN : b < 0 ? b ^ 0x7fffffff : b;
-}
-
-int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
-{
-    const sti_kernel_table *k = sti_kernels();
-    int64_t lo = INT32_MAX, hi = INT32_MIN, n_out = 0, n_equal = 0;
-    if (keep >= n) {
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (int32_t)i;
-        return n;
-    }
-    if (keep == 0)
-        return 0;
-    for (int64_t i = 0; i < n; i++) {
-        w->bits[i] = ordered_bits(score[i]);
-        lo = sti_min(lo, w->bits[i]);
-        hi = sti_max(hi, w->bits[i]);
-    }
-    /* a limit with `keep` above it; or, where ties forbid that, the least with fewer above it */
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2, above = k->above_i32_row(w->bits, (int32_t)mid, n);
-        if (above == keep)
-            lo = hi = mid;
-        else if (above < keep)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    n_equal = keep - k->above_i32_row(w->bits, (int32_t)lo, n);
-    for (int64_t i = 0; i < n && n_out < keep; i++) {
-        bool equal = w->bits[i] == lo;
-        out[n_out] = (int32_t)i;
-        n_out += w->bits[i] > lo || (equal && n_equal > 0);
-        n_equal -= equal;
-    }
-    return n_out;
-}
 
 /* How many of the ordered candidates a mass budget needs: the fewest that bring the mean over rows
  * of the kept share to p, and all that some row reads with more than 1 - p. share_r [n][16], always
@@ -259,9 +169,9 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
 {
     int64_t n_kept;
     if (w->p->mass > 0.0f) {
-        n_kept = top_ordered(w->score, n, f->budget, kept);
+        n_kept = sti_top_ordered(w, w->score, n, f->budget, kept);
         n_kept = fewest_for_mass(w->p->mass, share_r, always, lane0, lane1, kept, n_kept, kept);
-        sti_sort_blocks(kept, n_kept);
+        sti_sort_blocks(kept, n_kept, w->item);
     } else {
         n_kept = sti_top(w, w->score, n, f->budget, kept);
     }
@@ -273,11 +183,11 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
 /* The best candidates, best first, and what each is worth: its share of the mass times the share
  * that is missing without it and those after it, means over lanes [lane0, lane1). That is half of
  * what it takes off the square of the missing mass. always, inv [16]. */
-static int64_t keep_by_gain(const sti_work *w, const sti_frame *f, const float *always,
+static int64_t keep_by_gain(sti_work *w, const sti_frame *f, const float *always,
                             const float *inv, int lane0, int lane1, int64_t n, int32_t *kept,
                             float *gain)
 {
-    int64_t n_kept = top_ordered(w->score, n, f->budget, kept);
+    int64_t n_kept = sti_top_ordered(w, w->score, n, f->budget, kept);
     float missing = 0.0f, lanes = (float)(lane1 - lane0), to_mean = 1.0f / (lanes * lanes);
     for (int r = lane0; r < lane1; r++)
         missing += 1.0f - always[r] * inv[r];

@@ -36,11 +36,6 @@ void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned);
 int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
                  int lane0, int lane1, const int32_t *candidate, int64_t n, int32_t *kept);
 
-/* Indices of the `keep` largest of score[n], ties to the lower index, ascending into out. */
-int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out);
-
-void sti_sort_blocks(int32_t *block, int64_t n); /* ascending */
-
 /* Room that a unit needs for its edges and n shared candidates. False: out of memory. */
 bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n);
 

@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 
 enum descent { BY_EXEMPLAR, BY_BOUNDS };
 

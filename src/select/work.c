@@ -38,6 +38,7 @@ static void free_arrays(sti_work *w)
     sti_free(w->block);
     sti_free(w->score);
     sti_free(w->bits);
+    sti_free(w->item);
     sti_free(w->gather);
     for (int i = 0; i < 4; i++)
         sti_free(w->list[i]);
@@ -78,6 +79,7 @@ bool sti_work_reserve(sti_work *w, int64_t n)
     ok = (w->block = sti_alloc(ints)) != NULL && ok;
     ok = (w->score = sti_alloc(ints)) != NULL && ok;
     ok = (w->bits = sti_alloc(ints)) != NULL && ok;
+    ok = (w->item = sti_alloc((size_t)n * 2 * sizeof *w->item)) != NULL && ok;
     ok = (w->gather = sti_alloc(ints)) != NULL && ok;
     for (int i = 0; i < 4; i++)
         ok = (w->list[i] = sti_alloc(ints)) != NULL && ok;

@@ -40,6 +40,7 @@ typedef struct sti_work {
     int64_t n_left, n_block; /* edge blocks before the shared ones; all */
     float *score;
     int32_t *bits;
+    uint64_t *item; /* [2 cap] scratch of order.c */
     int32_t *list[4]; /* a method's own */
     int32_t *gather;  /* of the helpers in mass.c and node scoring: lives only inside one of them */
 } sti_work;

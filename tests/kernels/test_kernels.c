@@ -382,6 +382,36 @@ static bool check_idot(const sti_kernel_row *row, stk_idot_fn *scalar)
     return ok;
 }
 
+static bool check_imass(const sti_kernel_row *row, stk_imass_fn *scalar)
+{
+    int64_t dp = below(3) ? 4 * (1 + below(70)) : below(2) ? 64 : 128, n = below(40);
+    int64_t stride = dp + 4 * below(2);
+    int8_t *q = sti_alloc((size_t)dp * 16), *vec = sti_alloc((size_t)((n + 1) * stride));
+    int32_t *sum = sti_calloc((size_t)(n + 1) * 4);
+    float *vs = floats(n + 1, 1e-3f), *slope = floats(16, 1e5f), *base = floats(16, 1e8f);
+    float a[16], b[16];
+    bool ok;
+    for (int64_t i = 0; i < dp * 16; i++)
+        q[i] = (int8_t)(below(255) - 127);
+    for (int64_t i = 0; i < n * stride; i++)
+        vec[i] = (int8_t)(below(16) ? below(255) - 127 : below(2) ? 127 : -127);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < dp; c++)
+            sum[i] += vec[i * stride + c];
+    for (int r = 0; r < 16; r++)
+        base[r] += STK_E_ONE;
+    ((stk_imass_fn *)row->fn)(a, q, vec, stride, sum, vs, slope, base, n, dp);
+    scalar(b, q, vec, stride, sum, vs, slope, base, n, dp);
+    ok = close_to(a, b, 16, row->tolerance);
+    sti_free(q);
+    sti_free(vec);
+    sti_free(sum);
+    sti_free(vs);
+    sti_free(slope);
+    sti_free(base);
+    return ok;
+}
+
 static bool check_scale(const sti_kernel_row *row, stk_scale_fn *scalar)
 {
     int64_t n = below(30);
@@ -452,27 +482,6 @@ static bool check_fexp(const sti_kernel_row *row, stk_fexp_fn *scalar)
     sti_free(t);
     sti_free(u);
     sti_free(m);
-    return ok;
-}
-
-static bool check_esum(const sti_kernel_row *row, stk_esum_fn *scalar)
-{
-    int64_t n = below(30);
-    int32_t *dot = sti_alloc((size_t)n * 64 + 4);
-    float *vs = floats(n + 1, 1e-3f), *slope = floats(16, 1e5f), *base = floats(16, 1e8f), a[16],
-          b[16];
-    bool ok;
-    for (int64_t i = 0; i < n * 16; i++)
-        dot[i] = below(2000000) - 1000000;
-    for (int r = 0; r < 16; r++)
-        base[r] += STK_E_ONE;
-    ((stk_esum_fn *)row->fn)(a, dot, vs, slope, base, n);
-    scalar(b, dot, vs, slope, base, n);
-    ok = close_to(a, b, 16, row->tolerance);
-    sti_free(dot);
-    sti_free(vs);
-    sti_free(slope);
-    sti_free(base);
     return ok;
 }
 
@@ -547,10 +556,10 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(quant)
     CASE(gauss)
     CASE(fexp)
-    CASE(esum)
     CASE(lanesum)
     CASE(above)
     CASE(idot)
+    CASE(imass)
     CASE(scale)
     CASE(score)
     CASE(peak)
