@@ -32,21 +32,22 @@ typedef void stk_pv_fn(float *o, const float *p, const float *v, int64_t n_key, 
  *
  * packk: out[c] = round(x[c] * 32700 / |x|), *scale = |x| / 32700, |x| Euclid, so that no dot of
  * two packed vectors leaves 32 bits. x = 0 gives zeros and scale 0; a value that is not finite
- * gives zeros and scale NaN. */
+ * gives zeros and scale NaN. x: d elements as they are stored (q8_0: d a multiple of 32). */
 #define STK_GROUP 16
 #define STK_FLT_MAX 3.402823466e38f
-typedef void stk_packk_fn(int16_t *out, float *scale, const float *x, int64_t d);
+typedef void stk_packk_fn(int16_t *out, float *scale, const void *x, int64_t d);
 
-/* n <= 16 rows of d, ldx apart, to out [8][d][2] (two keys side by side, missing ones 0):
- * round(x[j * ldx + c] * 4095 / a[c]), a[c] = max_j |x[j * ldx + c]|; scale[c] = a[c] / 4095 /
- * 32767. Not finite: as packk. */
-typedef void stk_packv_fn(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                          int64_t ldx);
+/* n <= 16 rows of d, stride_bytes apart, to out [8][d][2] (two keys side by side, missing ones 0):
+ * round(x[j][c] * 4095 / a[c]), a[c] = max_j |x[j][c]|; scale[c] = a[c] / 4095 / 32767. Not finite:
+ * as packk. */
+typedef void stk_packv_fn(int16_t *out, float *scale, const void *x, int64_t n, int64_t d,
+                          int64_t stride_bytes);
 
 /* s[j][r] = (sum_c q[r][c] k[j][c]) * (kscale[j] * qscale[r]) for the 16 keys j. q: [dp / 2][R][2],
- * k: [16][dp], dp even, both packed by packk. */
+ * k: [16][dp], dp even, both packed by packk. `ahead`: 16 dp numbers that are wanted next; they are
+ * fetched into the cache meanwhile, at best, and not read. Here and in ipv. */
 typedef void stk_iqk_fn(float *s, const int16_t *q, const float *qscale, const int16_t *k,
-                        const float *kscale, int64_t dp);
+                        const float *kscale, int64_t dp, const int16_t *ahead);
 
 /* m[r] = max_j s[j][r], NaN never wins, and 0 instead of -inf in what follows;
  * e = exp(max(s[j][r] - m[r], -30)) * 32767 to 3e-6, p = e rounded (NaN: 0), sum[r] = sum_j e.
@@ -56,7 +57,7 @@ typedef void stk_prob_fn(int16_t *p, float *max, float *sum, const float *s);
 /* o[c][r] += (sum_j p[j][r] v[j][c]) * vscale[c] * f[r] for the 16 keys. p: of prob, v: of packv.
  */
 typedef void stk_ipv_fn(float *o, const int16_t *p, const float *f, const int16_t *v,
-                        const float *vscale, int64_t d);
+                        const float *vscale, int64_t d, const int16_t *ahead);
 
 /* sum[r] = f[r] * sum_{first <= j < end} p[j][r]: what some of the 16 keys have together. p: of
  * prob, 0 <= first <= end <= 16; the inner sum is exact. */
@@ -149,8 +150,8 @@ typedef struct sti_kernel_table {
     stk_unpack_fn *unpack_f16_row, *unpack_bf16_row, *unpack_q8_0_row;
     stk_qk_fn *qk_f32_r16, *qk_f32_r32;
     stk_pv_fn *pv_f32_r16, *pv_f32_r32;
-    stk_packk_fn *packk_i16_row;
-    stk_packv_fn *packv_i16_g16;
+    stk_packk_fn *packk_f32_row, *packk_f16_row, *packk_bf16_row, *packk_q8_0_row;
+    stk_packv_fn *packv_f32_g16, *packv_f16_g16, *packv_bf16_g16, *packv_q8_0_g16;
     stk_iqk_fn *iqk_i16_r16, *iqk_i16_r32;
     stk_prob_fn *prob_i16_r16, *prob_i16_r32;
     stk_ipv_fn *ipv_i16_r16, *ipv_i16_r32;

@@ -118,16 +118,46 @@ static bool check_pv(const sti_kernel_row *row, stk_pv_fn *scalar)
 /* ---- fixed point: packed operands as the scalar kernels make them -----------------------------
  */
 
+/* n rows of d random numbers, `ld` apart, stored as `dtype`; some of them not finite or all 0 */
+static void *stored(const char *dtype, int64_t n, int64_t d, int64_t ld, int64_t *stride_bytes)
+{
+    float size = below(4) ? 1.0f : 1e-38f, *x = floats(n * ld, size);
+    bool q8_0 = strcmp(dtype, "q8_0") == 0, f16 = strcmp(dtype, "f16") == 0;
+    char *out;
+    if (below(4) == 0)
+        x[below((int)(n * ld))] = below(2) ? NAN : INFINITY;
+    for (int64_t j = 0; below(4) == 0 && j < n; j++)
+        x[j * ld] = 0.0f;
+    if (below(8) == 0)
+        memset(x, 0, (size_t)(n * ld) * sizeof *x);
+    if (strcmp(dtype, "f32") == 0) {
+        *stride_bytes = ld * 4;
+        return x;
+    }
+    *stride_bytes = q8_0 ? d / 32 * 34 : ld * 2;
+    out = sti_alloc((size_t)(n * *stride_bytes));
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < d; c++) {
+            float v = x[j * ld + c];
+            uint16_t h = f16 || q8_0 ? sti_f32_f16(v) : (uint16_t)(sti_f32_bits(v) >> 16);
+            if (!q8_0)
+                memcpy(out + j * *stride_bytes + 2 * c, &h, 2);
+            else if (c % 32 == 0) /* a block's scale is its first number */
+                memcpy(out + j * *stride_bytes + c / 32 * 34, &h, 2);
+            if (q8_0)
+                out[j * *stride_bytes + c / 32 * 34 + 2 + c % 32] = (char)below(256);
+        }
+    sti_free(x);
+    return out;
+}
+
 static bool check_packk(const sti_kernel_row *row, stk_packk_fn *scalar)
 {
-    int64_t d = 1 + below(200);
-    float *x = floats(d, below(2) ? 1.0f : 1e-30f), scale_a, scale_b;
+    int64_t d = strcmp(row->dtype, "q8_0") == 0 ? 32 * (1 + below(6)) : 1 + below(200), stride;
+    void *x = stored(row->dtype, 1, d, d, &stride);
+    float scale_a, scale_b;
     int16_t a[256] = {0}, b[256] = {0};
     bool ok;
-    if (below(4) == 0)
-        x[below((int)d)] = below(2) ? NAN : INFINITY;
-    if (below(8) == 0)
-        memset(x, 0, (size_t)d * sizeof *x);
     ((stk_packk_fn *)row->fn)(a, &scale_a, x, d);
     scalar(b, &scale_b, x, d);
     ok = memcmp(a, b, sizeof a) == 0 && close_to(&scale_a, &scale_b, 1, row->tolerance);
@@ -137,16 +167,14 @@ static bool check_packk(const sti_kernel_row *row, stk_packk_fn *scalar)
 
 static bool check_packv(const sti_kernel_row *row, stk_packv_fn *scalar)
 {
-    int64_t d = 1 + below(100), ld = d + below(5), n = 1 + below(16);
-    float *x = floats(n * ld, below(4) ? 1.0f : 1e-38f), scale_a[128], scale_b[128];
+    int64_t d = strcmp(row->dtype, "q8_0") == 0 ? 32 * (1 + below(3)) : 1 + below(100);
+    int64_t n = below(2) ? 16 : 1 + below(16), stride;
+    void *x = stored(row->dtype, n, d, d + below(5), &stride);
+    float scale_a[128], scale_b[128];
     int16_t a[16 * 128] = {0}, b[16 * 128] = {0};
     bool ok;
-    if (below(4) == 0)
-        x[below((int)(n * ld))] = below(2) ? NAN : INFINITY;
-    for (int64_t j = 0; below(4) == 0 && j < n; j++)
-        x[j * ld] = 0.0f;
-    ((stk_packv_fn *)row->fn)(a, scale_a, x, n, d, ld);
-    scalar(b, scale_b, x, n, d, ld);
+    ((stk_packv_fn *)row->fn)(a, scale_a, x, n, d, stride);
+    scalar(b, scale_b, x, n, d, stride);
     ok = memcmp(a, b, sizeof a) == 0 && close_to(scale_a, scale_b, d, row->tolerance);
     sti_free(x);
     return ok;
@@ -158,7 +186,7 @@ static int16_t *packed(int64_t n, int64_t dp, float *scale)
     int16_t *out = sti_alloc((size_t)(n * dp) * sizeof *out);
     float *x = floats(n * dp, 1);
     for (int64_t j = 0; j < n; j++)
-        stk_packk_i16_row__scalar(out + j * dp, &scale[j], x + j * dp, dp);
+        stk_packk_f32_row__scalar(out + j * dp, &scale[j], x + j * dp, dp);
     sti_free(x);
     return out;
 }
@@ -175,8 +203,8 @@ static bool check_iqk(const sti_kernel_row *row, stk_iqk_fn *scalar)
             q[(c / 2 * R + r) * 2 + c % 2] = rows[r * dp + c];
     if (below(4) == 0)
         k_scale[below(16)] = NAN;
-    ((stk_iqk_fn *)row->fn)(a, q, q_scale, k, k_scale, dp);
-    scalar(b, q, q_scale, k, k_scale, dp);
+    ((stk_iqk_fn *)row->fn)(a, q, q_scale, k, k_scale, dp, k);
+    scalar(b, q, q_scale, k, k_scale, dp, k);
     ok = close_to(a, b, 16 * R, row->tolerance);
     sti_free(rows);
     sti_free(k);
@@ -214,12 +242,12 @@ static bool check_ipv(const sti_kernel_row *row, stk_ipv_fn *scalar)
     bool ok, extreme = below(4) == 0; /* the largest sum that 32 bits must hold */
     for (int64_t i = 0; i < 16 * R; i++)
         p[i] = (int16_t)(extreme ? 32767 : below(32768));
-    stk_packv_i16_g16__scalar(v, scale, x, 16, d, d);
+    stk_packv_f32_g16__scalar(v, scale, x, 16, d, d * 4);
     for (int64_t i = 0; extreme && i < 16 * d; i++)
         v[i] = -4095;
     memcpy(a, b, (size_t)(d * R) * sizeof *a);
-    ((stk_ipv_fn *)row->fn)(a, p, f, v, scale, d);
-    scalar(b, p, f, v, scale, d);
+    ((stk_ipv_fn *)row->fn)(a, p, f, v, scale, d, v);
+    scalar(b, p, f, v, scale, d, v);
     ok = close_to(a, b, d * R, row->tolerance);
     sti_free(v);
     sti_free(x);
