@@ -92,17 +92,22 @@ typedef void stk_quant_fn(int8_t *out, float *scale, int32_t *sum, const float *
 typedef void stk_idot_fn(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
                          const int32_t *sum, const int32_t *idx, int64_t n, int64_t dp);
 
-/* t[i][r] = dot[i][r] * (vscale[idx[i]] * rscale[r]) + rbase[r], plus t's old value if `add`. */
+/* t[i][r] = dot[i][r] * (vscale[idx[i]] * rscale[r]) + rbase[r] */
 typedef void stk_scale_fn(float *t, const int32_t *dot, const float *vscale, const int32_t *idx,
-                          const float *rscale, const float *rbase, int64_t n, int add);
+                          const float *rscale, const float *rbase, int64_t n);
 
-/* t[i][r] += s2 < 2L ? L + s2 / 2 : sqrt(2L var[idx[i]]) * sqrt(q2[r]), s2 = var[idx[i]] * q2[r],
- * L = ln_b >= 0: from the mean score to the log-sum-exp of exp(L) keys whose scores are normal with
- * variance s2, capped where the largest of them rules (random energy model). q2_root[r] =
- * sqrt(q2[r]).
- */
-typedef void stk_gauss_fn(float *t, const float *var, const int32_t *idx, const float *q2,
-                          const float *q2_root, int64_t n, float ln_b);
+/* scale's score of a block's mean, plus g: s2 = var[idx[i]] * q2[r], L = ln_b >= 0,
+ * g = s2 < 2L ? L + s2 / 2 : sqrt(2L var[idx[i]]) * q2_root[r], q2_root[r] = sqrt(q2[r]): the
+ * log-sum-exp of exp(L) keys whose scores are normal with variance s2, capped where the largest of
+ * them rules (random energy model). */
+typedef void stk_gauss_fn(float *t, const int32_t *dot, const float *vscale, const float *var,
+                          const int32_t *idx, const float *rscale, const float *rbase,
+                          const float *q2, const float *q2_root, int64_t n, float ln_b);
+
+/* scale's score of the middle of a block's range, plus that of half its width (of |q|, no base) */
+typedef void stk_bound_fn(float *t, const int32_t *mid, const float *mid_scale, const int32_t *half,
+                          const float *half_scale, const int32_t *idx, const float *rscale,
+                          const float *rbase, int64_t n);
 
 /* E(x) = exp(x) within 4 %, its mean error near 0: the float whose bits are the integer part of
  * x * STK_E_SLOPE + STK_E_ONE, clamped to 0..STK_E_TOP (Schraudolph 1999). Enough to rank by mass,
@@ -125,6 +130,9 @@ static inline float stk_e(float y)
 
 /* t[i][r] = E(t[i][r] - m[r]); -inf gives 0 */
 typedef void stk_fexp_fn(float *t, const float *m, int64_t n);
+
+/* t[i][r] = E(t[i][r] - m[r]) + E(u[i][r] - m[r]) */
+typedef void stk_fexp2_fn(float *t, const float *u, const float *m, int64_t n);
 
 /* The mass of neighbouring keys: sum[r] = sum_i E(y), i ascending, with the whole argument in E's
  * units, y = (sum_c q[r][c] * vec[i][c]) * (vscale[i] * slope[r]) + base[r]. q, vec, stride, vsum,
@@ -165,8 +173,10 @@ typedef struct sti_kernel_table {
     stk_idot_fn *idot_i8_r16;
     stk_imass_fn *imass_i8_r16;
     stk_scale_fn *scale_i32_r16;
-    stk_gauss_fn *gauss_f32_r16;
+    stk_gauss_fn *gauss_i32_r16;
+    stk_bound_fn *bound_i32_r16;
     stk_fexp_fn *fexp_f32_r16;
+    stk_fexp2_fn *fexp2_f32_r16;
     stk_lanesum_fn *lanesum_f32_r16;
     stk_above_fn *above_i32_row;
     stk_score_fn *score_f32_r16;

@@ -140,30 +140,42 @@ void NAME(quant_i8_row)(int8_t *restrict out, float *restrict scale, int32_t *re
 
 void NAME(scale_i32_r16)(float *restrict t, const int32_t *restrict dot,
                          const float *restrict vscale, const int32_t *restrict idx,
-                         const float *restrict rscale, const float *restrict rbase, int64_t n,
-                         int add)
+                         const float *restrict rscale, const float *restrict rbase, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         float s = vscale[idx != NULL ? idx[i] : i];
-        if (add)
-            for (int r = 0; r < 16; r++)
-                t[i * 16 + r] += (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
-        else
-            for (int r = 0; r < 16; r++)
-                t[i * 16 + r] = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
+        for (int r = 0; r < 16; r++)
+            t[i * 16 + r] = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
     }
 }
 
-void NAME(gauss_f32_r16)(float *restrict t, const float *restrict var, const int32_t *restrict idx,
-                         const float *restrict q2, const float *restrict q2_root, int64_t n,
-                         float ln_b)
+void NAME(gauss_i32_r16)(float *restrict t, const int32_t *restrict dot,
+                         const float *restrict vscale, const float *restrict var,
+                         const int32_t *restrict idx, const float *restrict rscale,
+                         const float *restrict rbase, const float *restrict q2,
+                         const float *restrict q2_root, int64_t n, float ln_b)
 {
     float two_l = 2.0f * ln_b;
     for (int64_t i = 0; i < n; i++) {
-        float v = var[idx[i]], root = sqrtf(two_l * v);
+        float s = vscale[idx[i]], v = var[idx[i]], root = sqrtf(two_l * v);
         for (int r = 0; r < 16; r++) {
+            float x = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
             float s2 = v * q2[r], normal = ln_b + s2 * 0.5f, capped = root * q2_root[r];
-            t[i * 16 + r] += s2 < two_l ? normal : capped;
+            t[i * 16 + r] = x + (s2 < two_l ? normal : capped);
+        }
+    }
+}
+
+void NAME(bound_i32_r16)(float *restrict t, const int32_t *restrict mid,
+                         const float *restrict mid_scale, const int32_t *restrict half,
+                         const float *restrict half_scale, const int32_t *restrict idx,
+                         const float *restrict rscale, const float *restrict rbase, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float sm = mid_scale[idx[i]], sh = half_scale[idx[i]];
+        for (int r = 0; r < 16; r++) {
+            float x = (float)mid[i * 16 + r] * (sm * rscale[r]) + rbase[r];
+            t[i * 16 + r] = x + (float)half[i * 16 + r] * (sh * rscale[r]);
         }
     }
 }
@@ -173,6 +185,16 @@ void NAME(fexp_f32_r16)(float *restrict t, const float *restrict m, int64_t n)
     for (int64_t i = 0; i < n; i++)
         for (int r = 0; r < 16; r++)
             t[i * 16 + r] = stk_e((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+}
+
+void NAME(fexp2_f32_r16)(float *restrict t, const float *restrict u, const float *restrict m,
+                         int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int r = 0; r < 16; r++) {
+            float x = stk_e((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+            t[i * 16 + r] = x + stk_e((u[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+        }
 }
 
 void NAME(lanesum_f32_r16)(float *restrict sum, const float *restrict t, int64_t n)

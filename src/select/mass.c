@@ -11,12 +11,16 @@
 #include "select/methods.h"
 #include "select/order.h"
 
-void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
-                const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
+void sti_dots(sti_work *w, int32_t *dot, const int8_t *tile_q, const sti_vectors *x,
+              const int32_t *idx, int64_t n)
 {
-    const sti_kernel_table *k = sti_kernels();
-    k->idot_i8_r16(w->dot_r, tile_q, x->v, w->keys->dp, x->sum, idx, n, w->keys->dp);
-    k->scale_i32_r16(t, w->dot_r, x->scale, idx, w->tile.q_scale, base, n, add);
+    sti_kernels()->idot_i8_r16(dot, tile_q, x->v, w->keys->dp, x->sum, idx, n, w->keys->dp);
+}
+
+void sti_scores(sti_work *w, float *t, const sti_vectors *x, const int32_t *idx, int64_t n)
+{
+    sti_dots(w, w->dot_r, w->tile.q, x, idx, n);
+    sti_kernels()->scale_i32_r16(t, w->dot_r, x->scale, idx, w->tile.q_scale, w->tile.base, n);
 }
 
 sti_vectors sti_fetch_keys(sti_work *w, int kv, int64_t first, const int32_t *idx, int64_t n)
@@ -38,9 +42,11 @@ static void masked_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n)
 {
     const sti_row_tile *q = &w->tile;
     sti_vectors x = sti_fetch_keys(w, kv, key, NULL, n);
-    sti_scores(w, t, q->q, q->base, &x, NULL, n, false);
+    sti_scores(w, t, &x, NULL, n);
     if (w->a->softcap > 0.0f)
         sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
+    if (key >= q->all_lo && key + n <= q->all_hi)
+        return;
     for (int64_t i = 0; i < n; i++)
         for (int r = 0; r < R16; r++)
             if (key + i < q->lo[r] || key + i >= q->hi[r])
@@ -261,7 +267,7 @@ float sti_scan_share(sti_work *w, const sti_frame *f, int h, const int32_t *kept
     float share = 0.0f;
     if (!sti_unit_reserve(w, &u, n_cand))
         return -1.0f;
-    sti_work_sample(w, &u, h, R16);
+    sti_work_sample(w, &u, h, R16, false);
     sti_edge_mass(w, &u, h, have);
     for (int64_t i = 0; i < n_cand; i++)
         w->list[0][i] = (int32_t)(u.lo + i);

@@ -12,9 +12,12 @@
  * reserved. Lives until the next call. */
 sti_vectors sti_fetch_keys(sti_work *w, int kv, int64_t first, const int32_t *idx, int64_t n);
 
-/* t[i][r] = score of vector idx[i] (NULL: i) of x for lane r, with the rows in `tile_q`. */
-void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
-                const sti_vectors *x, const int32_t *idx, int64_t n, bool add);
+/* dot[i][r] = vector idx[i] (NULL: i) of x times lane r of tile_q. */
+void sti_dots(sti_work *w, int32_t *dot, const int8_t *tile_q, const sti_vectors *x,
+              const int32_t *idx, int64_t n);
+
+/* t[i][r] = score of vector idx[i] (NULL: i) of x for lane r. */
+void sti_scores(sti_work *w, float *t, const sti_vectors *x, const int32_t *idx, int64_t n);
 
 /* Masses of the blocks outside the unit's shared range, per lane as far as it sees them: sets
  * tile.top, w->block, n_left and mass_r (the blocks after the shared range stand at once behind the

@@ -440,58 +440,95 @@ static bool check_imass(const sti_kernel_row *row, stk_imass_fn *scalar)
     return ok;
 }
 
+/* Dots, their vectors' scales, row scales and bases, and which vectors: what scores are made of */
+struct scored {
+    int64_t n;
+    int32_t *dot[2], *idx;
+    float *vscale[2], *rscale, *rbase;
+};
+
+static struct scored scored(void)
+{
+    struct scored x = {.n = below(30)};
+    for (int k = 0; k < 2; k++) {
+        x.dot[k] = sti_alloc((size_t)x.n * 64 + 4);
+        x.vscale[k] = floats(x.n + 5, 1e-3f);
+        for (int64_t i = 0; i < x.n * 16; i++)
+            x.dot[k][i] = below(2000000) - 1000000;
+    }
+    x.rscale = floats(16, 1);
+    x.rbase = floats(16, 1);
+    x.idx = sti_alloc((size_t)x.n * 4 + 4);
+    for (int64_t i = 0; i < x.n; i++)
+        x.idx[i] = below((int)x.n + 5);
+    return x;
+}
+
+static void scored_free(struct scored *x)
+{
+    for (int k = 0; k < 2; k++) {
+        sti_free(x->dot[k]);
+        sti_free(x->vscale[k]);
+    }
+    sti_free(x->rscale);
+    sti_free(x->rbase);
+    sti_free(x->idx);
+}
+
 static bool check_scale(const sti_kernel_row *row, stk_scale_fn *scalar)
 {
-    int64_t n = below(30);
-    float *t = floats(n * 16 + 1, 1), *u = floats(n * 16 + 1, 1), *vs = floats(n + 5, 1);
-    float *rs = floats(16, 1), *rb = floats(16, 1);
-    int32_t *dot = sti_alloc((size_t)n * 64 + 4), *idx = sti_alloc((size_t)n * 4 + 4);
+    struct scored x = scored();
+    float *t = floats(x.n * 16 + 1, 1), *u = floats(x.n * 16 + 1, 1);
     bool ok = true;
-    for (int64_t i = 0; i < n * 16; i++)
-        dot[i] = below(60000000) - 30000000;
-    for (int64_t i = 0; i < n; i++)
-        idx[i] = below((int)n + 5);
-    for (int add = 0; add < 2; add++) {
-        memcpy(u, t, (size_t)n * 64);
-        ((stk_scale_fn *)row->fn)(t, dot, vs, add ? idx : NULL, rs, rb, n, add);
-        scalar(u, dot, vs, add ? idx : NULL, rs, rb, n, add);
-        ok = ok && close_to(t, u, n * 16, row->tolerance);
+    for (int which = 0; which < 2; which++) {
+        const int32_t *idx = which ? x.idx : NULL;
+        ((stk_scale_fn *)row->fn)(t, x.dot[0], x.vscale[0], idx, x.rscale, x.rbase, x.n);
+        scalar(u, x.dot[0], x.vscale[0], idx, x.rscale, x.rbase, x.n);
+        ok = ok && close_to(t, u, x.n * 16, row->tolerance);
     }
     sti_free(t);
     sti_free(u);
-    sti_free(vs);
-    sti_free(rs);
-    sti_free(rb);
-    sti_free(dot);
-    sti_free(idx);
+    scored_free(&x);
     return ok;
 }
 
 static bool check_gauss(const sti_kernel_row *row, stk_gauss_fn *scalar)
 {
-    int64_t n = below(30);
-    float *t = floats(n * 16 + 1, 10), *u = floats(n * 16 + 1, 1), *var = floats(n + 5, 1);
+    struct scored x = scored();
+    float *t = floats(x.n * 16 + 1, 1), *u = floats(x.n * 16 + 1, 1), *var = floats(x.n + 5, 1);
     float *q2 = floats(16, 4), *root = floats(16, 1);
-    int32_t *idx = sti_alloc((size_t)n * 4 + 4);
     bool ok;
-    memcpy(u, t, (size_t)n * 64);
-    for (int64_t i = 0; i < n + 5; i++)
+    for (int64_t i = 0; i < x.n + 5; i++)
         var[i] = fabsf(var[i]);
     for (int r = 0; r < 16; r++) {
         q2[r] *= q2[r];
         root[r] = sqrtf(q2[r]);
     }
-    for (int64_t i = 0; i < n; i++)
-        idx[i] = below((int)n + 5);
-    ((stk_gauss_fn *)row->fn)(t, var, idx, q2, root, n, 2.7725887f);
-    scalar(u, var, idx, q2, root, n, 2.7725887f);
-    ok = close_to(t, u, n * 16, row->tolerance);
+    ((stk_gauss_fn *)row->fn)(t, x.dot[0], x.vscale[0], var, x.idx, x.rscale, x.rbase, q2, root,
+                              x.n, 2.7725887f);
+    scalar(u, x.dot[0], x.vscale[0], var, x.idx, x.rscale, x.rbase, q2, root, x.n, 2.7725887f);
+    ok = close_to(t, u, x.n * 16, row->tolerance);
     sti_free(t);
     sti_free(u);
     sti_free(var);
     sti_free(q2);
     sti_free(root);
-    sti_free(idx);
+    scored_free(&x);
+    return ok;
+}
+
+static bool check_bound(const sti_kernel_row *row, stk_bound_fn *scalar)
+{
+    struct scored x = scored();
+    float *t = floats(x.n * 16 + 1, 1), *u = floats(x.n * 16 + 1, 1);
+    bool ok;
+    ((stk_bound_fn *)row->fn)(t, x.dot[0], x.vscale[0], x.dot[1], x.vscale[1], x.idx, x.rscale,
+                              x.rbase, x.n);
+    scalar(u, x.dot[0], x.vscale[0], x.dot[1], x.vscale[1], x.idx, x.rscale, x.rbase, x.n);
+    ok = close_to(t, u, x.n * 16, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    scored_free(&x);
     return ok;
 }
 
@@ -509,6 +546,26 @@ static bool check_fexp(const sti_kernel_row *row, stk_fexp_fn *scalar)
     ok = close_to(t, u, n * 16, row->tolerance);
     sti_free(t);
     sti_free(u);
+    sti_free(m);
+    return ok;
+}
+
+static bool check_fexp2(const sti_kernel_row *row, stk_fexp2_fn *scalar)
+{
+    int64_t n = below(30);
+    float *t = floats(n * 16 + 1, 60), *u = floats(n * 16 + 1, 60), *m = floats(16, 10);
+    float *v = floats(n * 16 + 1, 1);
+    bool ok;
+    for (int64_t i = 0; i < n * 16; i++)
+        if (below(8) == 0)
+            (below(2) ? t : u)[i] = below(4) == 0 ? NAN : below(4) == 0 ? INFINITY : -INFINITY;
+    memcpy(v, t, (size_t)n * 64);
+    ((stk_fexp2_fn *)row->fn)(t, u, m, n);
+    scalar(v, u, m, n);
+    ok = close_to(t, v, n * 16, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    sti_free(v);
     sti_free(m);
     return ok;
 }
@@ -583,7 +640,9 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(rescale)
     CASE(quant)
     CASE(gauss)
+    CASE(bound)
     CASE(fexp)
+    CASE(fexp2)
     CASE(lanesum)
     CASE(above)
     CASE(idot)
