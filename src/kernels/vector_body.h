@@ -40,10 +40,30 @@ static inline float exp_neg(float x)
     return x >= -87.0f ? p : x < -87.0f ? 0.0f : x;
 }
 
+static inline float max_of(float x, float m)
+{
+    return x > m ? x : m; /* NaN in x never wins */
+}
+
+/* Before a loop over lanes: GCC makes one vector operation of it only if it has not unrolled it first. */
+#define LANES _Pragma("GCC unroll 1")
+
+/* Two maxima, so that one need not wait for the other. */
 #define MAX_BODY(R)                                                                                \
-    for (int64_t j = 0; j < n; j++)                                                                \
-        for (int r = 0; r < R; r++)                                                                \
-            m[r] = t[j * R + r] > m[r] ? t[j * R + r] : m[r];
+    float a[R], b[R];                                                                              \
+    int64_t j = 0;                                                                                 \
+    memcpy(a, m, sizeof a);                                                                        \
+    memcpy(b, m, sizeof b);                                                                        \
+    for (; j + 2 <= n; j += 2)                                                                     \
+        LANES for (int r = 0; r < R; r++) {                                                              \
+            a[r] = max_of(t[j * R + r], a[r]);                                                     \
+            b[r] = max_of(t[(j + 1) * R + r], b[r]);                                               \
+        }                                                                                          \
+    if (j < n)                                                                                     \
+        LANES for (int r = 0; r < R; r++)                                                          \
+        a[r] = max_of(t[j * R + r], a[r]);                                                         \
+    LANES for (int r = 0; r < R; r++)                                                              \
+        m[r] = max_of(b[r], a[r]);
 
 void NAME(max_f32_r16)(float *restrict m, const float *restrict t, int64_t n)
 {
@@ -120,12 +140,16 @@ static inline float finite_or_0(float x)
 void NAME(quant_i8_row)(int8_t *restrict out, float *restrict scale, int32_t *restrict sum,
                         const float *restrict x, int64_t d)
 {
-    float a = 0.0f, inv;
+    float lane[16] = {0}, a = 0.0f, inv;
     int32_t total = 0;
-    for (int64_t c = 0; c < d; c++) {
-        float b = fabsf(finite_or_0(x[c]));
-        a = b > a ? b : a;
-    }
+    int64_t whole = d / 16 * 16;
+    for (int64_t c = 0; c < whole; c += 16)
+        LANES for (int l = 0; l < 16; l++)
+            lane[l] = max_of(fabsf(finite_or_0(x[c + l])), lane[l]);
+    for (int64_t c = whole; c < d; c++)
+        lane[0] = max_of(fabsf(finite_or_0(x[c])), lane[0]);
+    for (int l = 0; l < 16; l++)
+        a = max_of(lane[l], a);
     inv = a > 0.0f ? 127.0f / a : 0.0f;
     if (inv > 3.402823466e38f) /* a is so small that 127 / a overflows */
         inv = a = 0.0f;

@@ -45,17 +45,25 @@ static void masked_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n)
     sti_scores(w, t, &x, NULL, n);
     if (w->a->softcap > 0.0f)
         sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
-    if (key >= q->all_lo && key + n <= q->all_hi)
-        return;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        if (key + i >= q->all_lo && key + i < q->all_hi)
+            continue;
         for (int r = 0; r < R16; r++)
             if (key + i < q->lo[r] || key + i >= q->hi[r])
                 t[i * R16 + r] = -INFINITY;
+    }
+}
+
+/* Keys of blocks [begin, end) */
+static int64_t keys_between(const sti_work *w, int64_t begin, int64_t end)
+{
+    int64_t bk = w->p->bk;
+    return sti_max(sti_min(end * bk, w->a->n_k) - begin * bk, 0);
 }
 
 static int64_t block_keys(const sti_work *w, int64_t block)
 {
-    return sti_min(w->p->bk, w->a->n_k - block * w->p->bk);
+    return keys_between(w, block, block + 1);
 }
 
 bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n)
@@ -69,7 +77,7 @@ void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known)
     const sti_kernel_table *k = sti_kernels();
     const float *sink = w->a->sinks != NULL ? &w->a->sinks[h] : NULL;
     int kv = sti_kv_head(w->a, h);
-    int64_t n = 0, n_key = 0, at = 0;
+    int64_t n = 0, n_key = 0, at = 0, left = keys_between(w, u->blk_lo, u->lo);
     float *top = w->tile.top;
     w->n_left = u->lo - u->blk_lo;
     for (int64_t b = u->blk_lo; b < u->lo; b++)
@@ -79,9 +87,9 @@ void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known)
     w->n_block = n;
     for (int r = 0; r < R16; r++)
         top[r] = sink != NULL ? *sink : -INFINITY;
-    for (int64_t i = 0; i < n; n_key += block_keys(w, w->block[i++]))
-        masked_scores(w, w->t_r + n_key * R16, kv, w->block[i] * (int64_t)w->p->bk,
-                      block_keys(w, w->block[i]));
+    n_key = left + keys_between(w, u->hi, u->blk_hi);
+    masked_scores(w, w->t_r, kv, u->blk_lo * w->p->bk, left);
+    masked_scores(w, w->t_r + left * R16, kv, u->hi * w->p->bk, n_key - left);
     k->max_f32_r16(top, w->t_r, n_key);
     for (int r = 0; r < R16; r++) {
         top[r] = top[r] == -INFINITY ? 0.0f : top[r];
