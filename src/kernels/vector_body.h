@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, gauss,
- * fexp, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
+ * bound, fexp, fexp2, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
  * vector_avx512.c include this text and differ only in the instructions the compiler may use:
  * without contraction every lane does the same roundings, so the bits agree. Include with ISA
  * defined.
