@@ -30,7 +30,7 @@ INLINE __m512i rounded(__m512 x)
 
 enum stored { STORED_f32, STORED_f16, STORED_bf16, STORED_q8_0 };
 
-/* Elements c to c + 15 of a vector of d as it is stored, zeros behind its end; c a multiple of 16 */
+/* Elements c to c + 15 of a vector of d as it is stored, zeros behind its end; 16 divides c */
 INLINE __m512 elements(const char *x, enum stored type, int64_t c, int64_t d)
 {
     __mmask16 lanes = d - c >= 16 ? 0xffff : (__mmask16)((1u << (d - c)) - 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * idot_avx2.c — integer dot products with vpmaddubsw, and the masses that come of them. That instruction wants unsigned times signed,
- * so |q| is multiplied by v carrying q's sign; |q|, |v| <= 127 keeps the 16-bit pair sums from
- * saturating.
+ * idot_avx2.c — integer dot products with vpmaddubsw, and the masses that come of them. That
+ * instruction wants unsigned times signed, so |q| is multiplied by v carrying q's sign; |q|, |v| <=
+ * 127 keeps the 16-bit pair sums from saturating.
  */
 #include <immintrin.h>
 #include <string.h>

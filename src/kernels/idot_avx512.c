@@ -2,8 +2,8 @@
  *
  * idot_avx512.c — integer dot products with VNNI, and the masses that come of them. vpdpbusd wants
  * unsigned times signed: the tile is shifted by 128 as it is loaded, and 128 times the vector's sum
- * is taken off. The dots of 8 (idot) or 16 vectors (imass) lie in registers while the channels stream
- * by, each word of a vector broadcast from memory; of imass no dot is stored.
+ * is taken off. The dots of 8 (idot) or 16 vectors (imass) lie in registers while the channels
+ * stream by, each word of a vector broadcast from memory; of imass no dot is stored.
  */
 #include <immintrin.h>
 

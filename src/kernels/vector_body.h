@@ -45,7 +45,7 @@ static inline float max_of(float x, float m)
     return x > m ? x : m; /* NaN in x never wins */
 }
 
-/* Before a loop over lanes: GCC makes one vector operation of it only if it has not unrolled it first. */
+/* Before a loop over lanes: GCC makes one operation of it only if it has not unrolled it first. */
 #define LANES _Pragma("GCC unroll 1")
 
 /* Two maxima, so that one need not wait for the other. */
@@ -55,7 +55,7 @@ static inline float max_of(float x, float m)
     memcpy(a, m, sizeof a);                                                                        \
     memcpy(b, m, sizeof b);                                                                        \
     for (; j + 2 <= n; j += 2)                                                                     \
-        LANES for (int r = 0; r < R; r++) {                                                              \
+        LANES for (int r = 0; r < R; r++) {                                                        \
             a[r] = max_of(t[j * R + r], a[r]);                                                     \
             b[r] = max_of(t[(j + 1) * R + r], b[r]);                                               \
         }                                                                                          \

@@ -22,8 +22,8 @@ static void sort_few(uint64_t *item, int64_t n)
     }
 }
 
-/* Ascending by the upper 32 bits; equal ones stay in their order. Byte by byte from the lowest, back
- * and forth between the halves of item [2 n]. Returns the half with the result. */
+/* Ascending by the upper 32 bits; equal ones stay in their order. Byte by byte from the lowest,
+ * back and forth between the halves of item [2 n]. Returns the half with the result. */
 static uint64_t *sort_items(uint64_t *item, int64_t n)
 {
     uint64_t *from = item, *to = item + n;

@@ -51,8 +51,8 @@ void sti_work_free(sti_work *w);
 bool sti_work_reserve(sti_work *w, int64_t n);
 
 /* Fills w->tile for head h: of each frame at most `rows` rows, row number (j + 1) * n / R - 1 for j
- * = 0..R-1, so its last row is always there; q times scale, quantised. `nodes`: also what only nodes
- * are scored with: q_abs, q2, q2_root. */
+ * = 0..R-1, so its last row is always there; q times scale, quantised. `nodes`: also what only
+ * nodes are scored with: q_abs, q2, q2_root. */
 void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes);
 
 #endif
