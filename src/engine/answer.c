@@ -126,6 +126,7 @@ st_status st_answer_create(st_model *model, const int32_t *token, int64_t n_tok,
     a->ggml.select.bk = p->block_k;
     a->ggml.cert_rows = p->cert_rows;
     a->ggml.seed = p->seed;
+    a->ggml.brief = true;
     a->needle = (sti_needle){.span = p->needle,
                              .n_span = p->n_needle,
                              .bk = p->block_k,

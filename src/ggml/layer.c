@@ -309,6 +309,26 @@ static int64_t widest_row(const st_attn *a, int bk)
     return widest;
 }
 
+/* Tells the sink of rows whose reads nobody wants to know: how many pairs they have. */
+static st_status give_brief(const sti_settings *s, const sti_layer *l, const st_attn *a,
+                            st_ggml_stats *stats, st_error *err)
+{
+    const st_select_params *p = &s->p.select;
+    int32_t none;
+    struct record r = {0};
+    st_selection sel = {.n_head = a->n_head, .bq = p->bq, .bk = p->bk, .indices = &none};
+    st_status status;
+    sel.first_blk = a->first_query / p->bq;
+    sel.nbq = (a->first_query + a->n_q - 1) / p->bq - sel.first_blk + 1;
+    sel.nbk = sti_ceil_div(a->n_k, p->bk);
+    sel.indptr = sti_calloc(((size_t)a->n_head * (size_t)sel.nbq + 1) * sizeof *sel.indptr);
+    if (sel.indptr == NULL)
+        return sti_fail_mem(err, (size_t)a->n_head * (size_t)sel.nbq * sizeof *sel.indptr);
+    status = give(s, l, a, &sel, ST_CHUNK_EXACT, NULL, &r, stats, err);
+    sti_free(sel.indptr);
+    return status;
+}
+
 st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *out, bool causal,
                           const sti_settings *s, st_pool *pool, st_error *err)
 {
@@ -323,9 +343,11 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     for (int64_t i = 0; i < a->n_q; i++)
         stats.attend_flop +=
             attend_flop(a, (int64_t)a->n_head * (sti_row_hi(a, i) - sti_row_lo(a, i)));
-    if (s->sink.chunk == NULL || !causal || l->layer < 0) {
+    if (s->sink.chunk == NULL || !causal || l->layer < 0 || s->p.brief) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);
+        if (status == ST_OK && s->sink.chunk != NULL && causal && l->layer >= 0)
+            status = give_brief(s, l, a, &stats, err);
     } else {
         st_selection *sel = NULL;
         struct record r = {0};
