@@ -152,7 +152,7 @@ static st_status greedy_score(ruler_job *j, const st_task_sample *s, const int32
     rp.n_last = 1;
     rp.n_more = most;
     gp.exact = select == NULL;
-    gp.exact_below = j->info.n_swa;
+    gp.exact_below = st_model_exact_below(j->model, n_prompt, &j->run);
     gp.select = select != NULL ? *select : gp.select;
     status = st_run_create(j->model, token, n_prompt, &rp, &run, err);
     if (status == ST_OK)
@@ -170,7 +170,8 @@ static st_select_params select_of(const ruler_job *j, const ruler_setting *s, in
 {
     st_select_params p = s->select;
     if (s->pruned >= 0 &&
-        st_select_k_for_pruned(&p, 0, n_tok, j->info.n_swa, s->pruned, &p.k, NULL) != ST_OK)
+        st_select_k_for_pruned(&p, 0, n_tok, st_model_exact_below(j->model, n_tok, &j->run),
+                               s->pruned, &p.k, NULL) != ST_OK)
         p.k = 0;
     if (s->pruned >= 0 && p.k <= st_select_min_k(&p))
         p.k = st_select_min_k(&p) + 1;

@@ -186,7 +186,8 @@ def trace(
         Writer(path, job.n_tok, run.params.bq, run.params.bk, layers=layers, heads=heads, lse=lse) as writer,
     ):
         writer.tokens(ids[0].numpy(), text_pieces)
-        record(job, writer, k, pruned, mass, against, _layer.Recorder(writer, job.n_tok, cert_rows, seed, lse))
+        recorder = _layer.Recorder(writer, job.n_tok, cert_rows, seed, lse, run.exact_below)
+        record(job, writer, k, pruned, mass, against, recorder)
     found = open_trace(path)
     found.folder = folder  # a temporary file lives as long as its Trace
     return found
