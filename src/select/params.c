@@ -182,6 +182,25 @@ st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query,
     return ST_OK;
 }
 
+#define AIM_PRUNED 0.96
+
+void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exact_below,
+                                 double pruned)
+{
+    static const int size[][2] = {{32, 16}, {16, 8}, {8, 4}, {4, 2}, {4, 1}};
+    const int coarse = 3, n = sizeof size / sizeof *size; /* the last two: what the share needs */
+    for (int i = 0; i < n; i++) {
+        double aim = i < coarse && pruned < AIM_PRUNED ? AIM_PRUNED : pruned;
+        int64_t k, least;
+        p->bq = size[i][0];
+        p->bk = size[i][1];
+        least = st_select_min_k(p);
+        if (st_select_k_for_pruned(p, 0, n_tok, exact_below, aim, &k, NULL) == ST_OK &&
+            k >= (i < coarse ? 2 * least : least + 1))
+            return;
+    }
+}
+
 void st_selection_pairs(const st_selection *sel, const st_attn *a, int64_t *kept, int64_t *visible)
 {
     st_select_params p = st_select_params_default();
