@@ -257,6 +257,7 @@ FUNCTIONS = {
     "st_select_params_check": (ST, [P(Select_Params), E]),
     "st_select_min_k": (I64, [P(Select_Params)]),
     "st_select_k_for_pruned": (ST, [P(Select_Params), I64, I64, I64, F64, P(I64), E]),
+    "st_select_blocks_for_pruned": (None, [P(Select_Params), I64, I64, F64]),
     "st_causal_pairs": (I64, [I64, I64]),
     "st_keys_create": (ST, [I32, I32, I32, P(PTR), E]),
     "st_keys_free": (None, [PTR]),

@@ -175,11 +175,16 @@ def trace(
         params.setdefault("grow_tok", -1)
     if params.get("grow_tok") == -1:
         params["grow_tok"] = ids.shape[1]
-    run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
+    chunk = whole(chunk, "chunk", 1, 2**31 - 1)
+    window = window_of(model)  # it shows at once where the first micro-batch reaches beyond it
+    exact_below = 0 if min(chunk, ids.shape[1]) > window else window
+    if pruned is not None and not {"bq", "bk"} & set(params):
+        params["bq"], params["bk"] = _core.blocks_for_pruned(pruned, ids.shape[1], _core.Params(**params), exact_below)
+    run = _layer.Run(_core.Params(**params), exact_below=exact_below, pool=_core.Pool(threads), precise=precise)
     register_once()
     folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None
     path = path if path is not None else Path(folder.name) / "run.trace"
-    job = Job(model, ids, run, whole(chunk, "chunk", 1, 2**31 - 1))
+    job = Job(model, ids, run, chunk)
     with (
         torch.no_grad(),
         implementation(model, NAME),
