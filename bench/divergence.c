@@ -5,10 +5,10 @@
  *
  *   bench_divergence MODEL.gguf N_LAST SHARE,... PROMPT.txt ...
  *
- * SHARE: of the causal pairs, to prune, e.g. 0.9,0.95,0.99; blocks are of the sizes that suit it and the
- * prompt (st_select_blocks_for_pruned). Forms: k alike for every query block, the same growing along the
- * prompt, pooled over heads and neighbours, pooled and growing; hip; and a mass, halved until it prunes
- * as much.
+ * SHARE: of the causal pairs, to prune, e.g. 0.9,0.95,0.99; blocks are of the sizes that suit it
+ * and the prompt (st_select_blocks_for_pruned). Forms: k alike for every query block, the same
+ * growing along the prompt, pooled over heads and neighbours, pooled and growing; hip; and a mass,
+ * halved until it prunes as much. THREADS in the environment: how many (all processors).
  * Prompts are read with special tokens written out, so a chat template can stand in the file.
  */
 #include <stdio.h>
@@ -97,7 +97,8 @@ static void measure(struct job *j, int64_t n_tok, const char *shares, int n_last
     printf("%lld tokens, last %d\n   blocks  form                k  mass    pruned       KL  same  "
            "select s\n",
            (long long)n_tok, n_last);
-    for (double share = strtod(shares, &rest); share > 0; share = strtod(rest + (*rest == ','), &rest)) {
+    for (double share = strtod(shares, &rest); share > 0;
+         share = strtod(rest + (*rest == ','), &rest)) {
         st_select_blocks_for_pruned(&j->gp.select, n_tok, j->gp.exact_below, share);
         for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
             j->gp.select.method = forms[i].method;

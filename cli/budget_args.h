@@ -49,8 +49,10 @@ budget_args budget_args_sentences(void);
          "budgets grow along the text, --k is the mean (on with --pruned, auto)"},                 \
         {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
-        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32; trace --pruned: by length)"},                                 \
-        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024, "keys of a key block (16; trace --pruned: by length)"},                                   \
+        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024,                                         \
+         "rows of a query block (32; trace --pruned: by length)"},                                 \
+        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024,                                         \
+         "keys of a key block (16; trace --pruned: by length)"},                                   \
         {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
          "rows of a query block that choose for it (8)"}
 /* clang-format on */

@@ -131,8 +131,8 @@ static void print_cell(const ruler_cell *c, bool greedy)
              (long long)c->first->block_k);
     printf("%-15s %7lld %-6s %-6s %6s %6s %4lld %6s %6s %8s %6s %7.3f %6s %13s", c->first->task,
            (long long)c->first->length, c->first->select, c->first->target, blocks,
-           percent(a, c->pruned), (long long)c->n, percent(b, c->dense), percent(d, c->sparse), kept, percent(e, same),
-           c->kl, percent(f, c->recall), needle);
+           percent(a, c->pruned), (long long)c->n, percent(b, c->dense), percent(d, c->sparse),
+           kept, percent(e, same), c->kl, percent(f, c->recall), needle);
     if (greedy)
         printf(" %6s %6s", percent(g, c->greedy_dense), percent(h, c->greedy_sparse));
     putchar('\n');
@@ -147,8 +147,8 @@ void ruler_print_table(const ruler_cells *cells, const ruler_about *about)
            out_clean(name, sizeof name, about->model.name), about->model.weights,
            about->chat ? "on" : "off", (long long)about->seed);
     printf("%-15s %7s %-6s %-6s %6s %6s %4s %6s %6s %8s %6s %7s %6s %13s%s\n", "task", "length",
-           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "argmax", "KL", "recall",
-           "needle kept", about->greedy ? " greedy dense/sparse" : "");
+           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "argmax", "KL",
+           "recall", "needle kept", about->greedy ? " greedy dense/sparse" : "");
     for (int64_t i = 0; i < cells->n; i++)
         print_cell(&cells->cell[i], about->greedy);
     printf("\npruned: %% of the causal pairs; kept: right answers that stay right; argmax, KL: "
@@ -222,19 +222,19 @@ bool ruler_write_csv(const ruler_cells *cells, const char *path)
     FILE *f = fopen(path, "w");
     bool good = f != NULL;
     if (good)
-        fprintf(f, "task,source,length,select,budget,block_q,block_k,samples,pruned,dense,sparse,dense_right,"
-                   "kept_right,answer_tokens,argmax_same,kl,recall,needle_cases,needle_kept,"
-                   "greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
+        fprintf(f, "task,source,length,select,budget,block_q,block_k,samples,pruned,dense,sparse,"
+                   "dense_right,kept_right,answer_tokens,argmax_same,kl,recall,needle_cases,"
+                   "needle_kept,greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
     for (int64_t i = 0; good && i < cells->n; i++) {
         const ruler_cell *c = &cells->cell[i];
         const ruler_row *r = c->first;
         fprintf(f,
-                "%s,%s,%lld,%s,%s,%lld,%lld,%lld,%.6f,%.6f,%.6f,%lld,%lld,%lld,%lld,%.6g,%.6g,%lld,%lld,"
-                "%.6g,%.6g,%.3f,%.3f\n",
+                "%s,%s,%lld,%s,%s,%lld,%lld,%lld,%.6f,%.6f,%.6f,%lld,%lld,%lld,%lld,%.6g,%.6g,"
+                "%lld,%lld,%.6g,%.6g,%.3f,%.3f\n",
                 r->task, r->source, (long long)r->length, r->select, r->target,
-                (long long)r->block_q, (long long)r->block_k, (long long)c->n, c->pruned, c->dense, c->sparse, (long long)c->n_right, (long long)c->n_kept,
-                (long long)c->n_answer, (long long)c->n_same, c->kl, c->recall,
-                (long long)c->n_retrieval, (long long)c->n_needle_kept, c->greedy_dense,
+                (long long)r->block_q, (long long)r->block_k, (long long)c->n, c->pruned, c->dense,
+                c->sparse, (long long)c->n_right, (long long)c->n_kept, (long long)c->n_answer,
+                (long long)c->n_same, c->kl, c->recall, (long long)c->n_retrieval, (long long)c->n_needle_kept, c->greedy_dense,
                 c->greedy_sparse, c->seconds_dense, c->seconds_sparse);
         good = !ferror(f);
     }
