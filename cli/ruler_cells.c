@@ -234,8 +234,9 @@ bool ruler_write_csv(const ruler_cells *cells, const char *path)
                 r->task, r->source, (long long)r->length, r->select, r->target,
                 (long long)r->block_q, (long long)r->block_k, (long long)c->n, c->pruned, c->dense,
                 c->sparse, (long long)c->n_right, (long long)c->n_kept, (long long)c->n_answer,
-                (long long)c->n_same, c->kl, c->recall, (long long)c->n_retrieval, (long long)c->n_needle_kept, c->greedy_dense,
-                c->greedy_sparse, c->seconds_dense, c->seconds_sparse);
+                (long long)c->n_same, c->kl, c->recall, (long long)c->n_retrieval,
+                (long long)c->n_needle_kept, c->greedy_dense, c->greedy_sparse, c->seconds_dense,
+                c->seconds_sparse);
         good = !ferror(f);
     }
     if (f != NULL)
