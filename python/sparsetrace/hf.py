@@ -28,6 +28,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from . import _abi, _core, _layer, _visible
 from ._arrays import whole
 from ._pieces import pieces_of
+from ._spans import sentences, tokens_of_bytes
 from ._trace import open as open_trace
 from ._writer import Writer
 
@@ -151,6 +152,7 @@ def trace(
     seed=0,
     layers=None,
     heads=None,
+    groups=None,
     lse=False,
     threads=0,
     chunk=2048,
@@ -165,7 +167,9 @@ def trace(
     Trace). Budget, one of: k, kept key blocks per query block; k="auto" (default), the smallest found that keeps the
     next token of an exact run; pruned, at least this share of the causal pairs; mass, the share of the attention mass
     to keep. against: "dense" compares the next token with an exact run (quadratic), "none" does not. cert_rows: rows a
-    layer that are certified. layers, heads: recorded ones. lse: record log-sum-exps. chunk: tokens of a forward pass.
+    layer that are certified. layers, heads: recorded ones. groups: also record attention from group to group, which is
+    `Trace.groups`: spans of tokens [S, 2], or "sentences" (of the text, which needs `tokenizer`). lse: record
+    log-sum-exps. chunk: tokens of a forward pass.
     params: those of sparsetrace.Params; budgets are pooled and grow with pruned and "auto" unless said otherwise. Raises
     ValueError, TypeError (arguments), LimitError (no budget does it), what the model raises."""
     ids, text_pieces = tokens_of(input_ids, tokenizer)
@@ -175,6 +179,7 @@ def trace(
         params.setdefault("grow_tok", -1)
     if params.get("grow_tok") == -1:
         params["grow_tok"] = ids.shape[1]
+    groups = groups_of(groups, text_pieces)
     run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
     register_once()
     folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None
@@ -183,7 +188,9 @@ def trace(
     with (
         torch.no_grad(),
         implementation(model, NAME),
-        Writer(path, job.n_tok, run.params.bq, run.params.bk, layers=layers, heads=heads, lse=lse) as writer,
+        Writer(
+            path, job.n_tok, run.params.bq, run.params.bk, layers=layers, heads=heads, lse=lse, groups=groups
+        ) as writer,
     ):
         writer.tokens(ids[0].numpy(), text_pieces)
         record(job, writer, k, pruned, mass, against, _layer.Recorder(writer, job.n_tok, cert_rows, seed, lse))
@@ -236,8 +243,7 @@ def search(job, dense):
     return good
 
 
-# ---- what goes in and what is said
-# -------------------------------------------------------------------------------------
+# ---- what goes in and what is said -----------------------------------------------------------------------------------
 
 
 def register_once():
@@ -275,6 +281,17 @@ def tokens_of(input_ids, tokenizer):
             "trace for each of a batch, without its padding"
         )
     return ids, None if tokenizer is None else pieces_of(tokenizer, ids[0].tolist())
+
+
+def groups_of(groups, pieces):
+    """Spans of tokens, or None."""
+    if not isinstance(groups, str):
+        return groups
+    if groups != "sentences":
+        raise ValueError(f"groups is {groups!r}; spans of tokens [S, 2] or 'sentences' is wanted")
+    if pieces is None:
+        raise ValueError("groups='sentences' needs the text: tokenizer=")
+    return tokens_of_bytes(sentences(b"".join(pieces)), pieces)
 
 
 def window_of(model):
