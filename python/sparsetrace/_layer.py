@@ -173,7 +173,7 @@ class Recorder:
 
     def __init__(self, writer, n_tok, cert_rows, seed, lse):
         self.writer, self.n_tok, self.cert_rows, self.seed, self.lse = writer, n_tok, cert_rows, seed, lse
-        self.pairs, self.last_recall = {}, []
+        self.pairs, self.last_recall, self.end = {}, [], {}
         self.groups = writer.groups
 
     def certified(self, layer, begin, end):
@@ -186,14 +186,15 @@ class Recorder:
         ]
         return np.array([r - begin for r in rows if begin <= r < end], np.int64)
 
-    def count(self, layer, sparse, kept, visible):
+    def count(self, layer, problem, sparse, kept, visible):
+        self.end[layer] = problem.a.first_query + problem.a.n_q
         own = self.pairs.setdefault(layer, [0, 0, False])
         own[0], own[1], own[2] = own[0] + kept, own[1] + visible, own[2] or sparse
 
     def sparse(self, layer, problem, kept, done, pool):
         a = problem.a
         end = a.first_query + a.n_q
-        self.count(layer, True, *kept.pairs(problem))
+        self.count(layer, problem, True, *kept.pairs(problem))
         rows = self.certified(layer, a.first_query, end)
         cert = None
         if len(rows):
@@ -207,7 +208,7 @@ class Recorder:
 
     def exact(self, layer, problem, heaviest, done):
         visible = heaviest.pairs(problem)[1]
-        self.count(layer, False, visible, visible)
+        self.count(layer, problem, False, visible, visible)
         lse = done.lse if self.lse else None
         self.writer.add(layer, problem, heaviest, heaviest.mass, lse=lse, exact=True, sums=done.groups)
 

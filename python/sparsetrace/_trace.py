@@ -330,6 +330,22 @@ class Trace:
 
     # ---- for other tools ---------------------------------------------------------------------------------------------
 
+    def window(self, layer, head, span):
+        """float32 [n, n]: a head's attention among the n tokens of a small span, for tools that draw token by token
+        (circuitsvis, BertViz). A block's mass is spread evenly over the keys in it that a row may read; exact where the
+        trace was made with bq=1, bk=1. ValueError beyond 4096 tokens."""
+        begin, end = self.span(span)
+        if end - begin > 4096:
+            raise ValueError(f"the span has {end - begin} tokens; a window has at most 4096")
+        indptr, indices, mass = self.csr(layer, head)
+        out = np.zeros((end - begin, end - begin), np.float32)
+        for row in range(begin, end):
+            own = slice(int(indptr[row // self.bq]), int(indptr[row // self.bq + 1]))
+            for block, m in zip(indices[own], mass[own]):
+                first, last = int(block) * self.bk, min((int(block) + 1) * self.bk, row + 1)
+                out[row - begin, max(first - begin, 0) : max(last - begin, 0)] = m / max(last - first, 1)
+        return out
+
     def to_bsr(self, layer, head):
         """FlashInfer's index arrays of one head -> Bsr."""
         indptr, indices, _ = self.csr(layer, head)
