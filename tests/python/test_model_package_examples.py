@@ -28,8 +28,8 @@ def read_once():
         words = functools.cache(lambda folder, name: read(folder, gguf_file=name))
         weights = functools.cache(transformers.AutoModelForCausalLM.from_pretrained)
 
-        def tokenizer(folder, gguf_file, **more):  # TransformerLens asks again, for one that puts BOS first
-            return read(folder, gguf_file=gguf_file, **more) if more else words(folder, gguf_file)
+        def tokenizer(folder, **more):  # TransformerLens asks again, for one that puts BOS first
+            return words(folder, more["gguf_file"]) if more.keys() == {"gguf_file"} else read(folder, **more)
 
         def model(folder, gguf_file, attn_implementation="sdpa"):
             found = weights(folder, gguf_file=gguf_file)
