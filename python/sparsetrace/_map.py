@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import traceback
+import uuid
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -95,9 +96,10 @@ def settle(at, error, left, failed, queue):
 
 def on_dask(client, function, todo, tries):
     """The same on a Dask cluster, which itself brings lost tasks to other workers."""
+    run = uuid.uuid4().hex  # Dask takes a task of a known key for done
     futures = {
         at: client.submit(
-            one, function, *todo[at], key=f"sparsetrace-{Path(todo[at][2]).name}", retries=tries - 1, pure=False
+            one, function, *todo[at], key=f"sparsetrace-{run}-{Path(todo[at][2]).name}", retries=tries - 1, pure=False
         )
         for at in todo
     }
