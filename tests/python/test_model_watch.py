@@ -13,11 +13,11 @@ import scipy.stats
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLI, MODEL = os.environ["ST_CLI"], os.environ["ST_SMOLLM2"]
 GOLDEN = ROOT / "tests/golden/reason_trace/data/traces.jsonl"
-ALL = ["--k", "100000"]  # every key: exact attention
+ALL = ["--k", "100000", "--block-q", "32", "--block-k", "16"]  # every key: exact attention
 
 
 def watch(*args, code=0, **more):
-    run = subprocess.run([CLI, "watch", *map(str, args)], capture_output=True, text=True, check=False, **more)
+    run = subprocess.run([CLI, "watch", "--threads", "1", *map(str, args)], capture_output=True, text=True, check=False, **more)
     assert run.returncode == code, run.stderr
     return [json.loads(x) for x in run.stdout.splitlines()] if "--json" in args and code == 0 else run.stdout + run.stderr
 
@@ -42,7 +42,7 @@ def as_array(values):
 
 def test_like_the_whole_text(text, exact):
     """Exact attention both times: only the order of rounding differs."""
-    done = subprocess.run([CLI, "reason", "-m", MODEL, "-f", text, "--json", "--quiet", *ALL], capture_output=True,
+    done = subprocess.run([CLI, "reason", "--threads", "1", "-m", MODEL, "-f", text, "--json", "--quiet", *ALL], capture_output=True,
                           text=True, check=True)
     whole, end = json.loads(done.stdout), exact[-1]
     n = len(whole["sentences"])
@@ -79,7 +79,7 @@ def test_reads_do_not_matter(text, tmp_path):
     """Through a pipe in pieces of 97 bytes, and at once: the same lines."""
     some = text.read_bytes()[:1500]
     (tmp_path / "part.txt").write_bytes(some)
-    command = [CLI, "watch", "-m", MODEL, "--json"]
+    command = [CLI, "watch", "--threads", "1", "-m", MODEL, "--json"]
     outs = []
     for size in (97, len(some)):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
