@@ -209,6 +209,7 @@ static st_status decode(st_live *l, const int32_t *token, int64_t n, st_error *e
     st_ggml_params gp = st_ggml_params_default();
     gp.select = l->p.select;
     gp.cert_rows = 0;
+    gp.exact_below = l->model->info.n_swa; /* a sentence may be too short to show a window */
     gp.group = l->group;
     gp.n_group = l->n_group;
     if (l->p.layer >= 0)

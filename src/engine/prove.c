@@ -230,7 +230,7 @@ static st_status prepare(struct prove *x, const int32_t *token, st_error *err)
         return sti_fail_mem(err, bytes);
     x->ggml = st_ggml_params_default();
     x->ggml.select = p->select;
-    x->ggml.exact_below = m->info.n_swa;
+    x->ggml.exact_below = st_model_exact_below(m, x->n_tok, &p->run);
     x->ggml.cert_rows = 0;
     return st_run_create(m, token, x->n_tok, &p->run, &x->run, err);
 }
