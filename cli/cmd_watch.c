@@ -48,8 +48,8 @@ static int parse(struct watch_args *a, int argc, char **argv)
     const arg_verb verb = {
         "watch", "[-f FILE] [options]",
         "Follows a chain of thought while it is written: what each new sentence does, its phase,\n"
-        "and a line that begins with ! where a rule fires; with -m MODEL also what it leans on, and\n"
-        "the anchors so far.",
+        "and a line that begins with ! where a rule fires; with -m MODEL also what it leans on,\n"
+        "and the anchors so far.",
         option, sizeof option / sizeof *option, 0, 0};
     /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, NULL, &n_word);

@@ -66,8 +66,8 @@ int watch_model_open(watch_model *m, const watch_model_args *a);
 int watch_model_begin(watch_model *m, const watch_model_args *a, int layer, int64_t n_hidden);
 void watch_model_free(watch_model *m);
 
-/* Reads on to the end of the next sentence. What is no sound UTF-8 is read as question marks. Errors:
- * those of st_live_add. */
+/* Reads on to the end of the next sentence. What is no sound UTF-8 is read as question marks.
+ * Errors: those of st_live_add. */
 st_status watch_model_read(watch_model *m, const char *text, st_group sentence, st_error *err);
 /* The sentences so far were none. */
 void watch_model_forget(watch_model *m);

@@ -115,8 +115,8 @@ ST_API void st_growing_free(st_growing *growing);
 ST_API void st_growing_clear(st_growing *growing); /* no groups any more */
 ST_API int64_t st_growing_count(const st_growing *growing);
 
-/* Takes the next group in: row [n_layer, n_head, n + 1], with n = st_growing_count, is A[n][0..n] of
- * every head (st_live_group.row). Errors: ST_ERR_ARG (a value below 0 or not finite; nothing was
+/* Takes the next group in: row [n_layer, n_head, n + 1], with n = st_growing_count, is A[n][0..n]
+ * of every head (st_live_group.row). Errors: ST_ERR_ARG (a value below 0 or not finite; nothing was
  * taken), ST_ERR_MEM (no groups are left then). */
 ST_API st_status st_growing_add(st_growing *growing, const float *row, st_error *err);
 

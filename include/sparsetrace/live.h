@@ -9,8 +9,8 @@
  *
  * Only what is new is run: the cache of keys and values stays, and the sparse attention looks at
  * select.k key blocks, found in O(log T), for each new token. libllama fills one row of its mask a
- * token besides, T half floats. sparsetrace/groups.h (st_growing) makes receiver scores, anchors and
- * dependencies of the rows that come out.
+ * token besides, T half floats. sparsetrace/groups.h (st_growing) makes receiver scores, anchors
+ * and dependencies of the rows that come out.
  *
  * One live text, or one run of engine.h, at a time in a process.
  */
