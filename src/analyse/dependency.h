@@ -9,7 +9,8 @@
 
 /* Of the pair (i, j): groups.h names them. */
 typedef struct sti_dependency_means {
-    double plain, column, root, top; /* mean A, v[j] (NaN: none), mean sqrt A, mean of layers' largest */
+    double plain, column; /* mean A, v[j] (NaN: none) */
+    double root, top;     /* mean sqrt A, mean of the layers' largest A */
 } sti_dependency_means;
 
 double sti_dependency_score(const double *weight, int64_t distance, const sti_dependency_means *m);

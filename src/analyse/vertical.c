@@ -5,8 +5,8 @@
  * The sparse softmax runs over the kept keys: what a row reads there is larger than the exact
  * probability by 1 / recall, and what it would read elsewhere is missing. The certificate's rows
  * know both: their recall, and their exact probability outside the kept blocks by groups. They are
- * few, and one head's alone say little of a single group; those of all heads together say well which
- * groups are left out (the profile), and one head's how much it leaves out in all.
+ * few, and one head's alone say little of a single group; those of all heads together say well
+ * which groups are left out (the profile), and one head's how much it leaves out in all.
  */
 #include <math.h>
 

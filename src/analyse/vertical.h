@@ -8,8 +8,8 @@
 #include "sparsetrace/groups.h"
 
 /* (*profile)[j]: exact probability of a token of group j that the certified rows of groups i >= j +
- * near leave out, mean over these rows and all recorded heads of the pruned layers; 0 where there is
- * no row. sti_free. */
+ * near leave out, mean over these rows and all recorded heads of the pruned layers; 0 where there
+ * is no row. sti_free. */
 st_status sti_rest_profile(const st_trace *t, int64_t near, double **profile, st_error *err);
 
 /* st_trace_vertical; profile NULL: nothing is put back. */
