@@ -7,8 +7,8 @@
  *
  * FILE holds q [n_head, n_q, d], already scaled, k and v [n_kv_head, n_k, d], F16 or F32. Its
  * n_q rows become the last of T tokens, T from n_k on doubling. Microseconds a head and query block
- * of 32: `stream` and attention over its choice with k = 8 blocks of 16 keys; with the k that prunes
- * 97 % of these rows' causal pairs, alike and with pooled budgets; `scan` with that k; exact
+ * of 32: `stream` and attention over its choice with k = 8 blocks of 16 keys; with the k that
+ * prunes 97 % of these rows' causal pairs, alike and with pooled budgets; `scan` with that k; exact
  * attention; and what taking in a key costs, in nanoseconds a KV head. Median of five.
  */
 #include <math.h>
