@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * prefill.c — the whole prefill of a prompt, three ways in one run: stock libllama (its flash
- * attention), our exact attention, our pruned attention (not recorded). Same weights, cache type,
- * threads and micro-batch. Shortest of N repetitions each.
+ * attention), our exact attention, our pruned attention (not recorded; budgets pooled and growing, as
+ * `trace` has them by default, K in the mean). Same weights, cache type, threads and micro-batch.
+ * Shortest of N repetitions each.
  *
  *   bench_prefill MODEL.gguf K REPEATS THREADS STOCK_MAX_TOK PROMPT.txt ...
  *
@@ -74,6 +75,8 @@ static void bench(st_model *model, const char *path, int64_t k, int repeats, int
     st_model_get_info(model, &info);
     gp.exact_below = info.n_swa;
     gp.select.k = k;
+    gp.select.pooled = true;
+    gp.select.grow_tok = -1;
     if (n_tok <= stock_max) {
         s_stock = measure(model, token, n_tok, true, &gp, repeats, &stock, &n_vocab);
         gp.exact = true;
