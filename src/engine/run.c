@@ -15,7 +15,8 @@
  * sequence. Above this length shorter micro-batches keep it small. */
 #define LONG_TOK 65536
 
-/* Above this length a copy of all keys in int8 is too much beside the cache. */
+/* Above this length a copy of all keys in int8 is too much beside the cache. But scan, which reads
+ * every key for every query block, would spend its time on making it again. */
 #define LEAN_TOK 262144
 
 /* Cuts of a sequence at multiples of this do not change what is selected. */
@@ -350,7 +351,7 @@ static st_status configure(const st_run *r, const st_ggml_params *p, const st_si
     st_ggml_params gp = *p;
     st_ggml_stats forgotten;
     gp.enabled = gp.enabled && !r->stock;
-    gp.lean = gp.lean || r->n_tok > LEAN_TOK;
+    gp.lean = gp.lean || (r->n_tok > LEAN_TOK && gp.select.method != ST_SELECT_SCAN);
     gp.n_tok = r->n_tok;
     if (gp.select.grow_tok < 0)
         gp.select.grow_tok = r->n_tok;
