@@ -38,6 +38,8 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--each", NULL, ARG_FLAG, &a->proof.each, 0, 0, "for --prove: each route by itself too"},
         {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
         {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
+        {"--exact-max", "N", ARG_INT, &a->proof.exact_max, 0, INT32_MAX,
+         "for --prove: up to this many tokens, runs that deny are exact (16384)"},
         {"--threads", "N", ARG_INT, &a->proof.n_thread, 1, 512,
          "for --prove (default: all processors)"},
         {"--quiet", NULL, ARG_FLAG, &a->proof.quiet, 0, 0, "no progress bar"},
@@ -276,7 +278,7 @@ static int show(const struct route_args *a, const st_trace *t, const st_route_pa
 
 int cmd_route(int argc, char **argv)
 {
-    struct route_args a = {.top = 5, .to = "last", .proof = {.n_random = 20}};
+    struct route_args a = {.top = 5, .to = "last", .proof = {.n_random = 20, .exact_max = 16384}};
     st_route_params p = st_route_params_default();
     st_trace *trace;
     st_error err;

@@ -78,19 +78,39 @@ static st_status check_model(const st_trace *t, const st_model *model, st_error 
                : refuse(err, "-m is another model than the trace's (sha256 differs)");
 }
 
-/* The hops of these routes together. */
-static st_status prove(const st_trace *t, const st_route *route, int64_t n_route, st_model *model,
-                       const st_proof_params *p, st_proof *proof, st_error *err)
+/* The list's hops together, then (each) those of each route that has any. The proofs of the others
+ * stay as they are: with nothing in them. */
+static st_status prove(const st_trace *t, const st_routes *r, bool each, const st_proof_params *p,
+                       route_proofs *x, st_error *err)
 {
+    int64_t n_each = each ? r->n_route : 0, n = 0;
+    st_edge_set *set = out_need((size_t)(n_each + 1) * sizeof *set);
+    st_proof *proof = out_need((size_t)(n_each + 1) * sizeof *proof);
     st_trace_info info;
-    int64_t n_edge;
-    st_edit *edge = edges_of(route, n_route, &n_edge);
-    st_status status = ST_OK;
+    st_status status;
     st_trace_get_info(t, &info);
-    *proof = (st_proof){0};
-    if (n_edge > 0)
-        status = st_prove(model, st_trace_tokens(t), info.n_tok, edge, n_edge, p, proof, err);
-    free(edge);
+    set[n].edge = edges_of(r->route, r->n_route, &set[n].n);
+    n++;
+    for (int64_t i = 0; i < n_each; i++) {
+        set[n].edge = edges_of(&r->route[i], 1, &set[n].n);
+        if (set[n].n > 0)
+            n++;
+        else
+            free((void *)set[n].edge);
+    }
+    status = st_prove_sets(x->model, st_trace_tokens(t), info.n_tok, set, n, p, proof, err);
+    if (status == ST_OK) {
+        int64_t at = 1;
+        x->all = proof[0];
+        x->n_each = n_each;
+        x->each = each ? out_need((size_t)n_each * sizeof *x->each) : NULL;
+        for (int64_t i = 0; i < n_each; i++)
+            x->each[i] = r->route[i].n_hop > 0 ? proof[at++] : (st_proof){0};
+    }
+    for (int64_t i = 0; i < n; i++)
+        free((void *)set[i].edge);
+    free(set);
+    free(proof);
     return status;
 }
 
@@ -106,6 +126,7 @@ st_status route_prove(const route_prove_args *args, const st_trace *trace, const
     mp.progress = (st_progress){out_progress, &bar};
     p.n_random = (int)args->n_random;
     p.seed = (uint64_t)args->seed;
+    p.exact_max_tok = (int)args->exact_max;
     p.run.progress = (st_progress){out_progress, &bar};
     out_catch_interrupt();
     if (status == ST_OK)
@@ -113,11 +134,7 @@ st_status route_prove(const route_prove_args *args, const st_trace *trace, const
     if (status == ST_OK)
         status = check_model(trace, x->model, err);
     if (status == ST_OK)
-        status = prove(trace, routes->route, routes->n_route, x->model, &p, &x->all, err);
-    if (status == ST_OK && args->each)
-        x->each = out_need((size_t)routes->n_route * sizeof *x->each);
-    for (; status == ST_OK && x->each != NULL && x->n_each < routes->n_route; x->n_each++)
-        status = prove(trace, &routes->route[x->n_each], 1, x->model, &p, &x->each[x->n_each], err);
+        status = prove(trace, routes, args->each, &p, x, err);
     out_progress_end(&bar);
     if (status != ST_OK)
         route_proofs_free(x);

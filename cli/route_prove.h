@@ -10,7 +10,7 @@
 
 typedef struct route_prove_args {
     const char *model;
-    int64_t n_random, seed, n_thread;
+    int64_t n_random, seed, n_thread, exact_max;
     bool each, quiet;
 } route_prove_args;
 

@@ -392,7 +392,7 @@ typedef struct st_proof {
         sufficient; /* keep still predicts the target, and loses less than every drawn set's keep */
     double seconds;
     int64_t n_tok_run,
-        n_tok_reused; /* of all runs: computed, and taken from the plain run's cache */
+        n_tok_reused; /* of all runs: computed, and taken from an earlier run's cache */
 } st_proof;
 
 /* Errors: ST_ERR_ARG (no edges, or as st_edits_check; a parameter out of range), those of
@@ -400,6 +400,20 @@ typedef struct st_proof {
 ST_API st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
                           int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err);
 ST_API void st_proof_free(st_proof *proof);
+
+typedef struct st_edge_set {
+    const st_edit *edge;
+    int64_t n;
+} st_edge_set;
+
+/* The same for each of n_set sets, with one plain run for all and one run of what keep keeps before
+ * the first row that any of them names: what a set costs is its rows from its first edge on. The
+ * shared runs are on the account (seconds, tokens) of the set whose first edge is latest. proof
+ * [n_set]: all the caller's on success, none on failure. Errors: as st_prove; ST_ERR_ARG: no set.
+ */
+ST_API st_status st_prove_sets(st_model *model, const int32_t *token, int64_t n_tok,
+                               const st_edge_set *set, int64_t n_set, const st_proof_params *p,
+                               st_proof *proof, st_error *err);
 
 /* ---- suppressing sentences -------------------------------------------------------------------
  */
