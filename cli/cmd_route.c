@@ -17,7 +17,8 @@ struct route_args {
     const char *file, *from, *to, *heads, *sink, *graph;
     int64_t top;
     route_prove_args proof;
-    bool json, prove;
+    route_run run;
+    bool json, prove, refine;
 };
 
 static int parse(struct route_args *a, int argc, char **argv)
@@ -32,17 +33,18 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--sink", "HOW", ARG_TEXT, &a->sink, 0, 0,
          "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
         {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
+        {"--refine", NULL, ARG_FLAG, &a->refine, 0, 0,
+         "run the model again and record the rows that the routes\ntouch token by token: hops name tokens then"},
         {"--prove", NULL, ARG_FLAG, &a->prove, 0, 0,
          "run the model without the routes, with little else,\nand with drawn reads instead"},
-        {"-m", "MODEL", ARG_TEXT, &a->proof.model, 0, 0, "for --prove: the trace's GGUF file"},
+        {"-m", "MODEL", ARG_TEXT, &a->run.path, 0, 0, "for --refine, --prove: the trace's GGUF file"},
         {"--each", NULL, ARG_FLAG, &a->proof.each, 0, 0, "for --prove: each route by itself too"},
         {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
         {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
-        {"--exact-max", "N", ARG_INT, &a->proof.exact_max, 0, INT32_MAX,
-         "for --prove: up to this many tokens, runs that deny are exact (16384)"},
-        {"--threads", "N", ARG_INT, &a->proof.n_thread, 1, 512,
-         "for --prove (default: all processors)"},
-        {"--quiet", NULL, ARG_FLAG, &a->proof.quiet, 0, 0, "no progress bar"},
+        {"--exact-max", "N", ARG_INT, &a->run.exact_max, 0, INT32_MAX,
+         "up to this many tokens the model's runs are exact (16384)"},
+        {"--threads", "N", ARG_INT, &a->run.n_thread, 1, 512, "of these runs (default: all processors)"},
+        {"--quiet", NULL, ARG_FLAG, &a->run.bar.quiet, 0, 0, "no progress bar"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object"},
     };
     const arg_verb verb = {
@@ -56,9 +58,10 @@ static int parse(struct route_args *a, int argc, char **argv)
         return code;
     if (a->from == NULL)
         return args_complain("route", "--from is missing");
-    if (a->prove != (a->proof.model != NULL))
-        return args_complain("route",
-                             a->prove ? "--prove wants -m MODEL" : "-m belongs to --prove");
+    if ((a->prove || a->refine) != (a->run.path != NULL))
+        return args_complain("route", a->prove    ? "--prove wants -m MODEL"
+                                      : a->refine ? "--refine wants -m MODEL"
+                                                  : "-m belongs to --refine or --prove");
     if (a->proof.each && !a->prove)
         return args_complain("route", "--each belongs to --prove");
     if (a->sink != NULL && strcmp(a->sink, "drop") != 0 && strcmp(a->sink, "keep") != 0)
@@ -233,52 +236,93 @@ static void json_all(const st_trace *t, const st_route_params *p, const st_route
 
 /* ---- the verb -------------------------------------------------------------------------------- */
 
+/* Whether reading the first key block counts. */
+static bool sink_counts(const struct route_args *a, const st_trace *t, const st_route_params *p)
+{
+    st_trace_info info;
+    st_trace_get_info(t, &info);
+    return a->sink != NULL ? strcmp(a->sink, "keep") == 0 : p->source_begin < info.bk;
+}
+
 /* The options as parameters. -1 to go on. */
 static int apply(const struct route_args *a, const st_trace *t, st_route_params *p)
 {
-    st_trace_info info;
     int code = span_args_find("route", "--from", a->from, t, &p->source_begin, &p->source_end);
     if (code < 0)
         code = span_args_find("route", "--to", a->to, t, &p->target_begin, &p->target_end);
     if (code < 0 && a->heads != NULL)
         code = parse_heads(a->heads, p);
-    st_trace_get_info(t, &info);
     p->n_route = a->top;
-    p->sink = a->sink != NULL ? strcmp(a->sink, "keep") == 0 : p->source_begin < info.bk;
+    p->sink = sink_counts(a, t, p);
     return code;
 }
 
-static int show(const struct route_args *a, const st_trace *t, const st_route_params *p)
+/* The routes of the listed places, token by token: *t and *r are replaced. -1 to go on. */
+static int refine(struct route_args *a, st_trace **t, st_route_params *p, st_routes **r)
 {
-    route_proofs proofs = {0};
-    st_routes *r;
+    st_trace *fine;
+    st_routes *better;
     st_error err;
-    const char *name = strrchr(a->file, '/');
-    int code = EXIT_OK;
-    if (st_routes_find(t, p, &r, &err) != ST_OK)
+    if (route_refine(&a->run, *t, *r, p, &fine, &err) != ST_OK)
         return out_failed(&err);
+    st_trace_free(*t);
+    *t = fine;
+    p->sink = sink_counts(a, fine, p);
+    if (st_routes_find(fine, p, &better, &err) != ST_OK)
+        return out_failed(&err);
+    st_routes_free(*r);
+    *r = better;
+    return -1;
+}
+
+static int show(const struct route_args *a, const st_trace *t, const st_route_params *p,
+                const st_routes *r, const route_proofs *proofs)
+{
+    const char *name = strrchr(a->file, '/');
+    st_error err;
     if (a->graph != NULL &&
         route_graph_write(t, r, name != NULL ? name + 1 : a->file, a->graph, &err) != ST_OK)
-        code = out_failed(&err);
-    if (code == EXIT_OK && a->prove && route_prove(&a->proof, t, r, &proofs, &err) != ST_OK)
-        code = out_failed(&err);
-    if (code == EXIT_OK && a->json) {
-        json_all(t, p, r, a->top, &proofs);
-    } else if (code == EXIT_OK) {
-        print_all(t, p, r, a->top, &proofs);
-        if (proofs.model != NULL) {
-            fputs("\nproof: the listed routes together are ", stdout);
-            proof_table(proofs.model, &proofs.all);
-        }
+        return out_failed(&err);
+    if (a->json) {
+        json_all(t, p, r, a->top, proofs);
+        return EXIT_OK;
     }
+    print_all(t, p, r, a->top, proofs);
+    if (proofs->model != NULL) {
+        fputs("\nproof: the listed routes together are ", stdout);
+        proof_table(proofs->model, &proofs->all);
+    }
+    return EXIT_OK;
+}
+
+/* *t may be replaced. */
+static int find(struct route_args *a, st_trace **t, st_route_params *p)
+{
+    route_proofs proofs = {0};
+    st_routes *r = NULL;
+    st_error err;
+    int code = -1;
+    if (st_routes_find(*t, p, &r, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code < 0 && a->run.path != NULL &&
+        route_run_open(&a->run, a->refine ? "--refine" : "--prove", *t, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code < 0 && a->refine)
+        code = refine(a, t, p, &r);
+    if (code < 0 && a->prove && route_prove(&a->proof, &a->run, *t, r, &proofs, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code < 0)
+        code = show(a, *t, p, r, &proofs);
     route_proofs_free(&proofs);
     st_routes_free(r);
+    route_run_close(&a->run);
     return code;
 }
 
 int cmd_route(int argc, char **argv)
 {
-    struct route_args a = {.top = 5, .to = "last", .proof = {.n_random = 20, .exact_max = 16384}};
+    struct route_args a = {
+        .top = 5, .to = "last", .proof = {.n_random = 20}, .run = {.exact_max = 16384}};
     st_route_params p = st_route_params_default();
     st_trace *trace;
     st_error err;
@@ -289,7 +333,7 @@ int cmd_route(int argc, char **argv)
         return out_failed(&err);
     code = apply(&a, trace, &p);
     if (code < 0)
-        code = show(&a, trace, &p);
+        code = find(&a, &trace, &p);
     free((void *)p.head);
     st_trace_free(trace);
     return code;

@@ -3,19 +3,9 @@
  * route_prove.c — the hops of routes as edges, and the trace's own tokens run without them, with
  * little else, and with drawn ones in their place.
  */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "out.h"
 #include "route_prove.h"
-
-static st_status refuse(st_error *err, const char *why)
-{
-    *err = (st_error){.status = ST_ERR_ARG, .position = -1};
-    snprintf(err->message, sizeof err->message, "--prove: %s", why);
-    return ST_ERR_ARG;
-}
 
 static bool same(const st_edit *e, const st_route_hop *h)
 {
@@ -57,31 +47,18 @@ static st_status check(const st_trace *t, const st_routes *r, st_error *err)
     for (int64_t i = 0; i < r->n_route; i++)
         n_hop += r->route[i].n_hop;
     st_trace_get_info(t, &info);
-    if (st_trace_tokens(t) == NULL)
-        return refuse(err, "the trace holds no tokens to run again");
     if (r->target_end != info.n_tok)
-        return refuse(err, "what is tested is the next token: --to must end at the last token");
+        return route_refuse(err, "--prove",
+                            "what is tested is the next token: --to must end at the last token");
     if (n_hop == 0)
-        return refuse(err, "no route has a hop to prove");
+        return route_refuse(err, "--prove", "no route has a hop to prove");
     return ST_OK;
-}
-
-/* The model must be the one that the trace names. */
-static st_status check_model(const st_trace *t, const st_model *model, st_error *err)
-{
-    char hash[80];
-    st_model_info info;
-    st_model_get_info(model, &info);
-    st_trace_value(t, "recipe", "/model/sha256", hash, sizeof hash);
-    return hash[0] == '\0' || strcmp(hash, info.sha256) == 0
-               ? ST_OK
-               : refuse(err, "-m is another model than the trace's (sha256 differs)");
 }
 
 /* The list's hops together, then (each) those of each route that has any. The proofs of the others
  * stay as they are: with nothing in them. */
 static st_status prove(const st_trace *t, const st_routes *r, bool each, const st_proof_params *p,
-                       route_proofs *x, st_error *err)
+                       st_model *model, route_proofs *x, st_error *err)
 {
     int64_t n_each = each ? r->n_route : 0, n = 0;
     st_edge_set *set = out_need((size_t)(n_each + 1) * sizeof *set);
@@ -98,7 +75,7 @@ static st_status prove(const st_trace *t, const st_routes *r, bool each, const s
         else
             free((void *)set[n].edge);
     }
-    status = st_prove_sets(x->model, st_trace_tokens(t), info.n_tok, set, n, p, proof, err);
+    status = st_prove_sets(model, st_trace_tokens(t), info.n_tok, set, n, p, proof, err);
     if (status == ST_OK) {
         int64_t at = 1;
         x->all = proof[0];
@@ -114,28 +91,20 @@ static st_status prove(const st_trace *t, const st_routes *r, bool each, const s
     return status;
 }
 
-st_status route_prove(const route_prove_args *args, const st_trace *trace, const st_routes *routes,
-                      route_proofs *x, st_error *err)
+st_status route_prove(const route_prove_args *args, route_run *run, const st_trace *trace,
+                      const st_routes *routes, route_proofs *x, st_error *err)
 {
-    out_bar bar = {.quiet = args->quiet};
-    st_model_params mp = st_model_params_default();
     st_proof_params p = st_proof_params_default();
     st_status status = check(trace, routes, err);
-    *x = (route_proofs){0};
-    mp.n_thread = (int)args->n_thread;
-    mp.progress = (st_progress){out_progress, &bar};
+    *x = (route_proofs){.model = run->model};
     p.n_random = (int)args->n_random;
     p.seed = (uint64_t)args->seed;
-    p.exact_max_tok = (int)args->exact_max;
-    p.run.progress = (st_progress){out_progress, &bar};
-    out_catch_interrupt();
+    p.exact_max_tok = (int)run->exact_max;
+    p.select.method = run->select.method;
+    p.run.progress = (st_progress){out_progress, &run->bar};
     if (status == ST_OK)
-        status = st_model_open(args->model, &mp, &x->model, err);
-    if (status == ST_OK)
-        status = check_model(trace, x->model, err);
-    if (status == ST_OK)
-        status = prove(trace, routes, args->each, &p, x, err);
-    out_progress_end(&bar);
+        status = prove(trace, routes, args->each, &p, run->model, x, err);
+    out_progress_end(&run->bar);
     if (status != ST_OK)
         route_proofs_free(x);
     return status;
@@ -147,6 +116,5 @@ void route_proofs_free(route_proofs *x)
     for (int64_t i = 0; i < x->n_each; i++)
         st_proof_free(&x->each[i]);
     free(x->each);
-    st_model_free(x->model);
     *x = (route_proofs){0};
 }

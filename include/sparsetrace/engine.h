@@ -289,6 +289,13 @@ typedef struct st_trace_params {
     st_run_params run;
     const st_edit *edit; /* [n_edit] or NULL: the model runs under these edits, the reference too */
     int64_t n_edit;
+    /* [n_row] as st_groups_check wants it; n_row 0: none. Else the trace holds these rows alone,
+     * token by token: its blocks are of one token (bq = bk = 1), each row's ST_GGML_ROW_KEYS
+     * heaviest keys by exact attention. Wants ST_BUDGET_K and ST_AGAINST_NONE. row_exact: the run
+     * itself attends exactly too, whatever the budget */
+    const st_group *row;
+    int64_t n_row;
+    bool row_exact;
     bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
                            exact paths differ by. Else the floor is assumed from the weights. */
     /* NULL; else a file that the job can go on from if it is interrupted, whatever pass was

@@ -58,7 +58,14 @@ typedef struct st_ggml_params {
     const st_group *group; /* [n_group] as st_groups_check wants it: the sink also gets attention
                               from group to group. Not copied: there until configured anew   */
     int64_t n_group;       /* 0: none                                                        */
+    /* Rows that the sink gets token by token, instead of everything else (also of an exact run): chunks with blocks of one
+     * token, each row's ST_GGML_ROW_KEYS heaviest keys by exact attention, whatever the run itself
+     * attended to. [n_row] as st_groups_check wants it. Not copied. n_row 0: none             */
+    const st_group *row;
+    int64_t n_row;
 } st_ggml_params;
+
+#define ST_GGML_ROW_KEYS 256
 
 ST_API st_ggml_params st_ggml_params_default(void);
 

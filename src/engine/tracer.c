@@ -275,6 +275,9 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
     t->ggml.n_edit = t->p->n_edit;
     t->ggml.group = t->p->record.group;
     t->ggml.n_group = t->p->record.n_group;
+    t->ggml.row = t->p->row;
+    t->ggml.n_row = t->p->n_row;
+    t->ggml.exact = t->p->n_row > 0 && t->p->row_exact;
     assume_floor(t);
 }
 
@@ -313,6 +316,19 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
     return ST_OK;
 }
 
+/* Rows token by token: nothing else of the run is recorded, so nothing else may be wanted. */
+static st_status check_rows(const st_trace_params *p, int64_t n_tok, st_error *err)
+{
+    if (p->n_row == 0)
+        return ST_OK;
+    if (p->budget != ST_BUDGET_K || p->against != ST_AGAINST_NONE || p->checkpoint != NULL ||
+        p->record.n_group > 0)
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "rows token by token want a budget k, nothing to agree with, no checkpoint "
+                        "and no groups");
+    return st_groups_check(p->row, p->n_row, n_tok, err);
+}
+
 /* The checkpoint, and the trace's writer: both before any run, so that a path that cannot be
  * written shows at once. */
 static st_status open_files(sti_tracer *t, const int32_t *token, int64_t n_tok, const char *path,
@@ -334,7 +350,8 @@ static st_status open_files(sti_tracer *t, const int32_t *token, int64_t n_tok, 
     if (sti_checkpoint_mark(t->checkpoint, &mark))
         return st_trace_writer_resume(path, n_tok, p->select.bq, p->select.bk, &p->record, &mark, w,
                                       err);
-    STI_TRY(st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record, w, err));
+    STI_TRY(st_trace_writer_create(path, n_tok, p->n_row > 0 ? 1 : p->select.bq,
+                                   p->n_row > 0 ? 1 : p->select.bk, &p->record, w, err));
     return write_tokens(*w, t->model, token, n_tok, err);
 }
 
@@ -354,6 +371,8 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
     if (status == ST_OK)
         status =
             st_edits_check(p->edit, p->n_edit, model->info.n_layer, model->info.n_head, n_tok, err);
+    if (status == ST_OK)
+        status = check_rows(p, n_tok, err);
     if (status == ST_OK)
         status = open_files(&t, token, n_tok, path, &writer, err);
     opened = status == ST_OK;

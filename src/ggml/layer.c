@@ -7,6 +7,7 @@
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "ggml/layer.h"
+#include "ggml/token_rows.h"
 
 #define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
 
@@ -288,12 +289,14 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
         stats.n_scanned = sel->scanned;
         stats.attend_flop = attend_flop(a, kept);
         since = sti_now_ns();
-        if (s->sink.chunk != NULL) {
+        if (s->sink.chunk != NULL && s->p.n_row == 0) {
             status = sparse_with_record(l, a, out, sel, s, pool, &stats, err);
         } else {
             status = st_attend(a, sel, pool, out, err);
             lap(&since, &stats.attend_ns);
         }
+        if (status == ST_OK && s->sink.chunk != NULL && s->p.n_row > 0)
+            status = sti_token_rows_give(s, l->layer, a, pool, err);
     }
     st_selection_free(sel);
     sti_stats_add(&stats);
@@ -323,9 +326,11 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     for (int64_t i = 0; i < a->n_q; i++)
         stats.attend_flop +=
             attend_flop(a, (int64_t)a->n_head * (sti_row_hi(a, i) - sti_row_lo(a, i)));
-    if (s->sink.chunk == NULL || !causal || l->layer < 0) {
+    if (s->sink.chunk == NULL || !causal || l->layer < 0 || s->p.n_row > 0) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);
+        if (status == ST_OK && s->sink.chunk != NULL && causal && l->layer >= 0)
+            status = sti_token_rows_give(s, l->layer, a, pool, err);
     } else {
         st_selection *sel = NULL;
         struct record r = {0};
