@@ -55,23 +55,23 @@ def needles(truth):
     return reads
 
 
-def is_causal(args, model, ids, edges, folder):
+def is_causal(args, model, ids, edges, folder, method):
     """Whether these reads (layer, head, query, key) are needed and enough."""
     path = folder / "edges.txt"
     path.write_text("".join(f"deny {layer}.{head}:{query}:{key}\n" for layer, head, query, key in sorted(edges)))
     said = json.loads(run(args.cli, "prove", "-m", model, "--tokens", ids, "--edges", path, "--json", "--quiet", "--random",
-                          args.random, "--threads", args.threads, "--exact-max", args.tokens))
+                          args.random, "--threads", args.threads, "--exact-max", args.exact_max, "--select", method))
     return said["causal"]
 
 
-def judge(args, folder, model, ids, trace, truth):
+def judge(args, folder, model, ids, trace, truth, method):
     """found, proved, causal, the least loss without a needed read, the most without a decoy's"""
     found = proved = True
     needed, decoys, edges = [], [0.0], set()
     for key, wanted in needles(truth).items():
         said = json.loads(run(args.cli, "route", trace, "--from", key, "--top", len(wanted), "--json", "--quiet", "--refine",
                               "--prove", "--each", "-m", model, "--random", args.random, "--threads", args.threads,
-                              "--exact-max", args.tokens))
+                              "--exact-max", args.exact_max))
         reads = {tuple((h["layer"], h["head"], h["query"]["begin"], h["key"]["begin"]) for h in x["hops"]): x
                  for x in said["routes"]}
         found &= sorted(reads) == sorted(((r["layer"], r["head"], r["query"], r["key"]),) for r in wanted)
@@ -81,7 +81,7 @@ def judge(args, folder, model, ids, trace, truth):
             if route is not None:
                 (needed if read["route"] else decoys).append(route["proof"]["necessity"]["loss"])
                 proved &= route["proof"]["necessary"] == read["route"]
-    causal = bool(edges) and is_causal(args, model, ids, edges, folder)
+    causal = bool(edges) and is_causal(args, model, ids, edges, folder, method)
     return found, proved, causal, min(needed, default=0.0), max(decoys)
 
 
@@ -92,6 +92,7 @@ def main():
     p.add_argument("--first", type=int, default=0, help="the first seed")
     p.add_argument("--hard", action="store_true", help="hard fillers and scan at every seed")
     p.add_argument("--k", type=int, default=16, help="key blocks kept")
+    p.add_argument("--exact-max", type=int, default=16384, help="longer prompts are run with the method, pruned")
     p.add_argument("--random", type=int, default=5, help="drawn sets of a proof")
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
@@ -100,7 +101,7 @@ def main():
         folder = pathlib.Path(name)
         for seed in range(args.first, args.first + args.seeds):
             model, ids, trace, truth, (kind, hardness, method) = circuit(args, folder, seed)
-            found, proved, causal, needed, decoys = judge(args, folder, model, ids, trace, truth)
+            found, proved, causal, needed, decoys = judge(args, folder, model, ids, trace, truth, method)
             right += found and proved and causal
             table.row(args.tokens, seed, kind, hardness, method, len(needles(truth)),
                       *("yes" if x else "NO" for x in (found, proved, causal)), f"{needed:.3f}", f"{decoys:.3f}")

@@ -14,7 +14,7 @@
 #include "span_args.h"
 
 struct route_args {
-    const char *file, *from, *to, *heads, *sink, *graph;
+    const char *file, *from, *to, *heads, *sink, *graph, *weight;
     int64_t top;
     route_prove_args proof;
     route_run run;
@@ -32,6 +32,8 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--heads", "L.H,...", ARG_TEXT, &a->heads, 0, 0, "only these heads move anything"},
         {"--sink", "HOW", ARG_TEXT, &a->sink, 0, 0,
          "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
+        {"--weight", "BY", ARG_TEXT, &a->weight, 0, 0,
+         "value: mass times the size of what is carried (default where\nsparsetrace trace --values recorded it); mass"},
         {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
         {"--refine", NULL, ARG_FLAG, &a->refine, 0, 0,
          "run the model again and record the rows that the routes\ntouch token by token: hops name tokens then"},
@@ -50,7 +52,8 @@ static int parse(struct route_args *a, int argc, char **argv)
     const arg_verb verb = {
         "route", "TRACE --from SPAN [options]",
         "The ways from one passage to another through layers, heads and the residual stream,\n"
-        "weighed by attention mass. Mass is not effect: a route is a suspect, not a proof.",
+        "weighed by attention mass, or by mass and the size of what it carries. Neither is effect:\n"
+        "a route is a suspect, not a proof.",
         option, sizeof option / sizeof *option, 1, 1};
     /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, &a->file, &n_word);
@@ -66,6 +69,8 @@ static int parse(struct route_args *a, int argc, char **argv)
         return args_complain("route", "--each belongs to --prove");
     if (a->sink != NULL && strcmp(a->sink, "drop") != 0 && strcmp(a->sink, "keep") != 0)
         return args_complain("route", "--sink: no \"%s\" (drop, keep)", a->sink);
+    if (a->weight != NULL && strcmp(a->weight, "value") != 0 && strcmp(a->weight, "mass") != 0)
+        return args_complain("route", "--weight: no \"%s\" (value, mass)", a->weight);
     return -1;
 }
 
@@ -140,8 +145,8 @@ static void print_all(const st_trace *t, const st_route_params *p, const st_rout
     print_span(t, "from", p->source_begin, p->source_end);
     print_span(t, "to", p->target_begin, p->target_end);
     out_row("sink", p->sink ? "counts" : "left out: reading the first key block moves nothing");
-    out_row("flow", "%.4f %% of the target's state came from the source, by attention mass",
-            100 * r->flow);
+    out_row("flow", "%.4f %% of the target's state came from the source, by %s", 100 * r->flow,
+            r->by_value ? "attention mass and the size of what it carries" : "attention mass");
     if (r->n_route == 0) {
         printf("\nno route: nothing that was kept leads from the source to the target\n");
         return;
@@ -188,6 +193,8 @@ static void json_route(const st_trace *t, const st_route *x, const route_proofs 
         json_span(t, "key", h->key_begin, h->key_end);
         json_real("mass", h->mass);
         json_real("weight", h->weight);
+        if (h->size >= 0.0)
+            json_real("size", h->size);
         putchar('}');
     }
     putchar(']');
@@ -205,7 +212,8 @@ static void json_all(const st_trace *t, const st_route_params *p, const st_route
     json_span(t, "from", p->source_begin, p->source_end);
     putchar(',');
     json_span(t, "to", p->target_begin, p->target_end);
-    printf(",\"sink\":\"%s\"", p->sink ? "keep" : "drop");
+    printf(",\"sink\":\"%s\",\"by\":\"%s\"", p->sink ? "keep" : "drop",
+           r->by_value ? "value" : "mass");
     json_real("flow", r->flow);
     fputs(",\"layers\":[", stdout);
     for (int64_t i = 0; i < r->n_layer; i++) {
@@ -253,6 +261,9 @@ static int apply(const struct route_args *a, const st_trace *t, st_route_params 
     if (code < 0 && a->heads != NULL)
         code = parse_heads(a->heads, p);
     p->n_route = a->top;
+    p->by = a->weight == NULL              ? ST_ROUTE_WEIGHT_AUTO
+            : strcmp(a->weight, "value") == 0 ? ST_ROUTE_WEIGHT_VALUE
+                                              : ST_ROUTE_WEIGHT_MASS;
     p->sink = sink_counts(a, t, p);
     return code;
 }

@@ -20,7 +20,7 @@ struct trace_args {
     edit_args edits;
     int64_t n_thread, cert_rows, seed, ubatch;
     double max_kl, every;
-    bool lse, json, quiet, strict, floor, verbose, resume;
+    bool lse, value, json, quiet, strict, floor, verbose, resume;
 };
 
 static int parse(struct trace_args *a, int argc, char **argv)
@@ -45,6 +45,8 @@ static int parse(struct trace_args *a, int argc, char **argv)
          "record attention from group to group of tokens: spans of the prompt's bytes, one a\n"
          "line, first byte and one past the last (sentences, say)"},
         {"--lse", NULL, ARG_FLAG, &a->lse, 0, 0, "record the log-sum-exp of every row"},
+        {"--values", NULL, ARG_FLAG, &a->value, 0, 0,
+         "record the size of what a head writes by each read: weights of sparsetrace route"},
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are certified by exact attention (32)"},
         {"--seed", "N", ARG_INT, &a->seed, 0, 0, "moves the certified rows (0)"},
@@ -143,6 +145,7 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
     p->record.layer = *layers;
     p->record.head = *heads;
     p->record.lse = a->lse;
+    p->value = a->value;
     p->cert_rows = (int)a->cert_rows;
     p->seed = (uint64_t)a->seed;
     p->measure_floor = a->floor;

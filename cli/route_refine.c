@@ -22,14 +22,15 @@ static int by_begin(const void *a, const void *b)
                                 : (x->end > y->end) - (x->end < y->end);
 }
 
-/* The target's rows and those of all readers, as spans that rise and do not touch (free()). */
+/* The target's rows, those of all readers, and the last one (which brings the sizes of values), as spans that rise and do not touch (free()). */
 static st_group *rows_of(const st_routes *r, const st_route_params *p, int64_t n_tok, int64_t *n)
 {
-    int64_t most = 1, n_span = 0, n_row = 0;
+    int64_t most = 2, n_span = 0, n_row = 0;
     st_group *span;
     for (int64_t i = 0; i < r->n_route; i++)
         most += r->route[i].n_hop;
     span = out_need((size_t)most * sizeof *span);
+    span[n_span++] = (st_group){n_tok - 1, n_tok};
     span[n_span++] = p->target_end > 0 ? (st_group){p->target_begin, p->target_end}
                                        : (st_group){n_tok - 1, n_tok};
     for (int64_t i = 0; i < r->n_route; i++)
@@ -96,6 +97,7 @@ st_status route_refine(route_run *run, const st_trace *trace, const st_routes *r
     tp.budget = ST_BUDGET_K;
     tp.against = ST_AGAINST_NONE;
     tp.cert_rows = 0;
+    tp.value = p->by != ST_ROUTE_WEIGHT_MASS && (p->by == ST_ROUTE_WEIGHT_VALUE || routes->by_value);
     tp.row_exact = info.n_tok <= run->exact_max;
     tp.run.n_last = 1;
     tp.run.progress = (st_progress){out_progress, &run->bar};

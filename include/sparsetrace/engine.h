@@ -148,7 +148,7 @@ ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink
                              const char *what, st_pass *pass, st_error *err);
 
 /* Like st_run_pass, but the cache keeps what the run's last pass left of the first `from` tokens
- * (rounded down to a multiple of 256): for a pass under other edits that name no earlier row. The
+ * (rounded down to a multiple of 256, of 32 if the pass is exact): for a pass under other edits that name no earlier row. The
  * channels by which exemplars are chosen remember the last pass, so that selections of method
  * stream may differ a little from those of a pass of its own; exact attention does not.
  * pass->stats and seconds are of the rest alone. A model whose cache cannot be cut, or a run
@@ -296,6 +296,8 @@ typedef struct st_trace_params {
     const st_group *row;
     int64_t n_row;
     bool row_exact;
+    bool value; /* false. true: record sizes of values too (st_trace_layer.value), for weights of
+                   routes; reads the output matrices from the model's file */
     bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
                            exact paths differ by. Else the floor is assumed from the weights. */
     /* NULL; else a file that the job can go on from if it is interrupted, whatever pass was

@@ -117,7 +117,7 @@ static st_status measure(struct prove *x, int64_t n_edit, int64_t from, const ch
                          st_proof *proof, st_effect *effect, st_error *err)
 {
     st_pass pass;
-    int64_t reused = from / 256 * 256;
+    int64_t reused = sti_run_cut(from, &x->ggml);
     x->ggml.edit = x->edit;
     x->ggml.n_edit = n_edit;
     STI_TRY(st_run_again(x->run, &x->ggml, NULL, from, what, &pass, err));

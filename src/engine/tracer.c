@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/util.h"
+#include "engine/output_gram.h"
 #include "engine/surprise.h"
 #include "engine/tracer.h"
 
@@ -220,14 +221,20 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
                               int64_t n_tok, int64_t start, st_error *err)
 {
     sti_tally tally = {.writer = writer};
+    sti_output_grams grams = {0};
     sti_surprise surprise = {token, n_tok, t->model->info.n_vocab, t->p->surprise};
     st_trace_report *r = t->report;
     st_pass pass;
     st_status status = writer != NULL ? write_recipe(t, writer, token, n_tok, err) : ST_OK;
     if (status == ST_OK)
         status = collect(t, &surprise, err);
+    if (status == ST_OK && t->p->value && writer != NULL)
+        status = sti_output_grams_read(t->model, &grams, err);
+    t->ggml.gram = grams.layer;
+    t->ggml.n_gram = grams.n;
     if (status == ST_OK)
         status = sti_tracer_pass(t, t->ggml.select.k, &tally, "recorded run", &pass, err);
+    sti_output_grams_free(&grams);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
     if (status == ST_OK && tally.n_layer == 0)
         status = sti_fail(

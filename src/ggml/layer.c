@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "ggml/layer.h"
 #include "ggml/token_rows.h"
+#include "ggml/value_size.h"
 
 #define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
 
@@ -140,6 +141,7 @@ struct record {
     bool has_last;
     st_group_sums groups;
     st_group_rest rest; /* of the certified rows */
+    float *value;
 };
 
 static void record_free(struct record *r)
@@ -152,6 +154,7 @@ static void record_free(struct record *r)
     sti_free(r->rows);
     sti_free(r->groups.sum);
     sti_free(r->rest.rest);
+    sti_free(r->value);
 }
 
 /* Room for what the rows give from group to group, if that is wanted. */
@@ -225,7 +228,8 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
                   .last_recall = r->has_last ? r->last_recall : NULL,
                   .last_err = r->has_last ? r->last_err : NULL,
                   .groups = r->groups.n_group > 0 ? &r->groups : NULL,
-                  .cert_rest = r->rest.rest};
+                  .cert_rest = r->rest.rest,
+                  .value = r->value};
     int64_t since = sti_now_ns();
     st_status status;
     st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
@@ -263,6 +267,8 @@ static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_att
     lap(&since, &stats->attend_ns);
     if (status == ST_OK)
         status = certify(&r, a, &full, sel, s, l->layer, pool, err);
+    if (status == ST_OK)
+        status = sti_value_sizes(s, l->layer, a, s->p.select.bk, pool, &r.value, err);
     lap(&since, &stats->certify_ns);
     if (status == ST_OK)
         status = give(s, l, a, sel, ST_CHUNK_SPARSE, r.mass, &r, stats, err);
@@ -345,6 +351,8 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
                      ? sti_fail_mem(err, (size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse)
                      : st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
         lap(&since, &stats.attend_ns);
+        if (status == ST_OK)
+            status = sti_value_sizes(s, l->layer, a, p->bk, pool, &r.value, err);
         if (status == ST_OK)
             status = give(s, l, a, sel, ST_CHUNK_EXACT, sel->mass, &r, &stats, err);
         record_free(&r);

@@ -6,6 +6,7 @@
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "ggml/token_rows.h"
+#include "ggml/value_size.h"
 
 #define ROWS_AT_ONCE 16
 
@@ -30,6 +31,7 @@ static st_status give(const sti_settings *s, int layer, const st_attn *a, float 
                          .stride_tok = (int64_t)a->n_head * a->d_v,
                          .stride_head = a->d_v};
     st_selection *sel;
+    float *value;
     st_chunk c = {
         .layer = layer, .kind = ST_CHUNK_EXACT, .first_query = a->first_query, .n_q = a->n_q};
     st_status status;
@@ -38,7 +40,11 @@ static st_status give(const sti_settings *s, int layer, const st_attn *a, float 
     c.mass = sel->mass;
     st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
     c.kept_pairs = c.visible_pairs;
-    status = s->sink.chunk(s->sink.ctx, &c, err);
+    status = sti_value_sizes(s, layer, a, 1, pool, &value, err);
+    c.value = value;
+    if (status == ST_OK)
+        status = s->sink.chunk(s->sink.ctx, &c, err);
+    sti_free(value);
     st_selection_free(sel);
     return status;
 }
