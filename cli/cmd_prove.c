@@ -37,7 +37,7 @@ static int parse(struct prove_args *a, int argc, char **argv)
         {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress bar"},
     };
     const arg_verb verb = {
-        "prove", "-m MODEL (-f FILE | -p TEXT | --tokens FILE) --edges FILE [options]",
+        "prove", "-m MODEL (-f FILE | -p TEXT | --tokens FILE | --data FILE) --edges FILE [options]",
         "Runs the model without the given reads, with little else than them, and with drawn ones\n"
         "in their place, and says whether they are how it comes to its next token.",
         option, sizeof option / sizeof *option, 0, 0};
@@ -54,7 +54,7 @@ static int parse(struct prove_args *a, int argc, char **argv)
     return code;
 }
 
-static st_status prove(const struct prove_args *a, st_model *model, st_proof *proof, out_bar *bar,
+static st_status prove(struct prove_args *a, st_model *model, st_proof *proof, out_bar *bar,
                        st_error *err)
 {
     st_proof_params p = st_proof_params_default();
@@ -108,6 +108,7 @@ int cmd_prove(int argc, char **argv)
         st_proof_free(&proof);
         code = EXIT_OK;
     }
+    prompt_args_free(&a.prompt);
     st_model_free(model);
     return code;
 }

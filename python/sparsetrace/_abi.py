@@ -127,6 +127,7 @@ class Chunk(c.Structure):
         ("last_err", PTR),
         ("groups", P(Group_Sums)),
         ("cert_rest", PTR),
+        ("value", PTR),
     ]
 
 
@@ -202,6 +203,7 @@ class Trace_Layer(c.Structure):
         ("group_indptr", PTR),
         ("group_indices", PTR),
         ("group_mean", PTR),
+        ("value", PTR),
     ]
 
 

@@ -39,7 +39,8 @@ class Certificate:
 @dataclass(frozen=True)
 class Layer:
     """A recorded layer: CSR `indptr` int64 [n_head * nbq + 1], `indices` int32 [nnz], `mass` float16 [nnz]; `lse`
-    float32 [n_head, n_tok] or None; `heads`, the recorded ones; exact: it ran unpruned. Token pairs over all heads of
+    float32 [n_head, n_tok] or None; `value` float32 [n_head, nbk], size |W_O v| of what a head writes if it reads nothing
+    but a key of the block (mean), or None; `heads`, the recorded ones; exact: it ran unpruned. Token pairs over all heads of
     the layer."""
 
     layer: int
@@ -52,6 +53,7 @@ class Layer:
     kept_pairs: int
     visible_pairs: int
     exact_pairs: int
+    value: np.ndarray | None = None
 
 
 class Heads(Mapping):
@@ -211,6 +213,7 @@ class Trace:
             s.kept_pairs,
             s.visible_pairs,
             s.exact_pairs,
+            view(s.value, s.n_head * self.nbk, np.float32, self).reshape(s.n_head, self.nbk) if s.value else None,
         )
 
     def at(self, layer, head):
