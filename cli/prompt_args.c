@@ -16,9 +16,8 @@ int prompt_args_check(const prompt_args *a, const char *verb)
     if ((a->file != NULL) + (a->text != NULL) + (a->tokens != NULL) + (a->data != NULL) != 1)
         return args_complain(verb,
                              "one prompt, please: -f FILE, -p TEXT, --tokens FILE or --data FILE");
-    if (a->data != NULL ? a->answer != NULL : a->line > 0)
-        return args_complain(verb, a->data != NULL ? "--data has the answer's beginning: no --answer"
-                                                   : "--line goes with --data FILE");
+    if (a->data == NULL && a->line > 0)
+        return args_complain(verb, "--line goes with --data FILE");
     if (a->tokens != NULL && (a->chat || a->answer != NULL))
         return args_complain(verb, "--tokens are used as they are: no --chat, no --answer");
     return -1;
@@ -125,15 +124,18 @@ void prompt_args_free(prompt_args *a)
     a->sample = NULL;
 }
 
-/* text + what the answer begins with (free()) */
-static char *with_answer(const char *text, int64_t *n, const char *answer)
+/* text + what the answer begins with: the sample's, then the option's (free()) */
+static char *with_answer(const char *text, int64_t *n, const prompt_args *a)
 {
-    size_t extra = answer != NULL ? strlen(answer) : 0;
-    char *both = out_need((size_t)*n + extra + 1);
-    memcpy(both, text, (size_t)*n);
-    memcpy(both + *n, answer != NULL ? answer : "", extra);
-    *n += (int64_t)extra;
-    return both;
+    const char *prefix = a->sample != NULL ? a->sample->answer_prefix : "";
+    const char *answer = a->answer != NULL ? a->answer : "";
+    size_t n_prefix = strlen(prefix), n_answer = strlen(answer);
+    char *all = out_need((size_t)*n + n_prefix + n_answer + 1);
+    memcpy(all, text, (size_t)*n);
+    memcpy(all + *n, prefix, n_prefix);
+    memcpy(all + *n + (int64_t)n_prefix, answer, n_answer);
+    *n += (int64_t)(n_prefix + n_answer);
+    return all;
 }
 
 static st_status tokens_of_text(prompt_args *a, const st_model *model, int32_t **token,
@@ -145,8 +147,7 @@ static st_status tokens_of_text(prompt_args *a, const st_model *model, int32_t *
     if (status == ST_OK && a->chat)
         status = st_model_chat(model, text, n, &chat, &n, err);
     if (status == ST_OK) {
-        all = with_answer(chat != NULL ? chat : text, &n,
-                          a->sample != NULL ? a->sample->answer_prefix : a->answer);
+        all = with_answer(chat != NULL ? chat : text, &n, a);
         status = st_model_tokenize(model, all, n, true, token, n_tok, err);
         free(all);
     }

@@ -30,7 +30,7 @@ typedef struct prompt_args {
     {"--chat", NULL, ARG_FLAG, &(a)->chat, 0, 0,                                                   \
      "put the prompt into the model's chat template as a user's message"},                         \
     {"--answer", "TEXT", ARG_TEXT, &(a)->answer, 0, 0,                                             \
-     "what the assistant's answer begins with (put after the prompt)"}
+     "what the assistant's answer begins with (put after the prompt and --data's answer_prefix)"}
 /* clang-format on */
 
 /* -1 to go on, else the exit code after a complaint. */

@@ -73,7 +73,8 @@ static void test_none(void)
     st_trace_free(t);
 }
 
-/* An interrupted run has not come to the end: no sizes. One whose last rows are in has them. */
+/* A run that was interrupted in its last micro-batch, when one layer had brought its sizes: the
+ * others lack these rows, so they are cut off, and the sizes with them. */
 static void test_salvaged(void)
 {
     for (int whole = 0; whole < 2; whole++) {
@@ -84,7 +85,14 @@ static void test_salvaged(void)
         st_trace_layer y;
         st_trace *t;
         CHECK_STATUS(st_trace_writer_create(path, s.n_tok, s.bq, s.bk, NULL, &w, NULL), ST_OK);
-        CHECK_STATUS(sample_add(&s, w, 0, s.n_tok, NULL), ST_OK);
+        CHECK_STATUS(sample_add(&s, w, 0, 40, NULL), ST_OK);
+        for (int l = 0; l < (whole ? SAMPLE_LAYERS : 1); l++) {
+            sample_chunk x;
+            sample_chunk_make(&x, &s, l, 40);
+            CHECK(x.chunk.value != NULL);
+            CHECK_STATUS(st_trace_writer_add(w, &x.chunk, NULL), ST_OK);
+            sample_chunk_free(&x);
+        }
         if (whole) {
             CHECK_STATUS(st_trace_writer_finish(w, NULL, NULL), ST_OK);
             st_trace_writer_free(w, true);
