@@ -37,7 +37,8 @@ static int parse(struct prove_args *a, int argc, char **argv)
         {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress bar"},
     };
     const arg_verb verb = {
-        "prove", "-m MODEL (-f FILE | -p TEXT | --tokens FILE | --data FILE) --edges FILE [options]",
+        "prove",
+        "-m MODEL (-f FILE | -p TEXT | --tokens FILE | --data FILE) --edges FILE [options]",
         "Runs the model without the given reads, with little else than them, and with drawn ones\n"
         "in their place, and says whether they are how it comes to its next token.",
         option, sizeof option / sizeof *option, 0, 0};
@@ -49,7 +50,8 @@ static int parse(struct prove_args *a, int argc, char **argv)
         code = prompt_args_check(&a->prompt, "prove");
     if (code < 0 && a->edges == NULL)
         code = args_complain("prove", "which reads? --edges FILE");
-    if (code < 0 && a->select != NULL && st_select_method_parse(a->select, &a->method, &err) != ST_OK)
+    if (code < 0 && a->select != NULL &&
+        st_select_method_parse(a->select, &a->method, &err) != ST_OK)
         code = args_complain("prove", "--select: %s", err.message);
     return code;
 }
@@ -80,8 +82,8 @@ static st_status prove(struct prove_args *a, st_model *model, st_proof *proof, o
 
 int cmd_prove(int argc, char **argv)
 {
-    struct prove_args a = {.n_random = 20, .target = -1, .exact_max = 16384, .k = 64,
-                           .method = ST_SELECT_STREAM};
+    struct prove_args a = {
+        .n_random = 20, .target = -1, .exact_max = 16384, .k = 64, .method = ST_SELECT_STREAM};
     st_model_params mp = st_model_params_default();
     st_model *model = NULL;
     st_proof proof;

@@ -33,27 +33,31 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--sink", "HOW", ARG_TEXT, &a->sink, 0, 0,
          "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
         {"--weight", "BY", ARG_TEXT, &a->weight, 0, 0,
-         "value: mass times the size of what is carried (default where\nsparsetrace trace --values recorded it); mass"},
+         "value: mass times the size of what is carried (default\n"
+         "where sparsetrace trace --values recorded it); mass"},
         {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
         {"--refine", NULL, ARG_FLAG, &a->refine, 0, 0,
-         "run the model again and record the rows that the routes\ntouch token by token: hops name tokens then"},
+         "run the model again and record the rows that the\n"
+         "routes touch token by token: hops name tokens then"},
         {"--prove", NULL, ARG_FLAG, &a->prove, 0, 0,
          "run the model without the routes, with little else,\nand with drawn reads instead"},
-        {"-m", "MODEL", ARG_TEXT, &a->run.path, 0, 0, "for --refine, --prove: the trace's GGUF file"},
+        {"-m", "MODEL", ARG_TEXT, &a->run.path, 0, 0,
+         "for --refine, --prove: the trace's GGUF file"},
         {"--each", NULL, ARG_FLAG, &a->proof.each, 0, 0, "for --prove: each route by itself too"},
         {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
         {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
         {"--exact-max", "N", ARG_INT, &a->run.exact_max, 0, INT32_MAX,
          "up to this many tokens the model's runs are exact (16384)"},
-        {"--threads", "N", ARG_INT, &a->run.n_thread, 1, 512, "of these runs (default: all processors)"},
+        {"--threads", "N", ARG_INT, &a->run.n_thread, 1, 512,
+         "of these runs (default: all processors)"},
         {"--quiet", NULL, ARG_FLAG, &a->run.bar.quiet, 0, 0, "no progress bar"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object"},
     };
     const arg_verb verb = {
         "route", "TRACE --from SPAN [options]",
         "The ways from one passage to another through layers, heads and the residual stream,\n"
-        "weighed by attention mass, or by mass and the size of what it carries. Neither is effect:\n"
-        "a route is a suspect, not a proof.",
+        "weighed by attention mass, or by mass and the size of what it carries. Neither is\n"
+        "effect: a route is a suspect, not a proof.",
         option, sizeof option / sizeof *option, 1, 1};
     /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, &a->file, &n_word);
@@ -261,7 +265,7 @@ static int apply(const struct route_args *a, const st_trace *t, st_route_params 
     if (code < 0 && a->heads != NULL)
         code = parse_heads(a->heads, p);
     p->n_route = a->top;
-    p->by = a->weight == NULL              ? ST_ROUTE_WEIGHT_AUTO
+    p->by = a->weight == NULL                 ? ST_ROUTE_WEIGHT_AUTO
             : strcmp(a->weight, "value") == 0 ? ST_ROUTE_WEIGHT_VALUE
                                               : ST_ROUTE_WEIGHT_MASS;
     p->sink = sink_counts(a, t, p);

@@ -290,9 +290,8 @@ static int check_record(const struct trace_args *a, const st_model_info *info, i
 }
 
 /* --groups into what is recorded; *group is free()d by the caller. */
-static st_status read_groups(struct trace_args *a, const st_model *model,
-                             const int32_t *token, int64_t n_tok, st_trace_options *o,
-                             st_group **group, st_error *err)
+static st_status read_groups(struct trace_args *a, const st_model *model, const int32_t *token,
+                             int64_t n_tok, st_trace_options *o, st_group **group, st_error *err)
 {
     int64_t n;
     char *text = prompt_args_text(&a->prompt, &n, err);
@@ -305,8 +304,8 @@ static st_status read_groups(struct trace_args *a, const st_model *model,
 }
 
 /* Names for passages into the finished trace, if the prompt's data has any. */
-static st_status write_spans(const struct trace_args *a, const st_model *model, const int32_t *token,
-                             int64_t n_tok, st_error *err)
+static st_status write_spans(const struct trace_args *a, const st_model *model,
+                             const int32_t *token, int64_t n_tok, st_error *err)
 {
     char *spans = prompt_args_spans(&a->prompt, model, token, n_tok);
     st_status status = ST_OK;

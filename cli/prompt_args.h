@@ -24,9 +24,9 @@ typedef struct prompt_args {
     {"--tokens", "FILE", ARG_TEXT, &(a)->tokens, 0, 0,                                             \
      "prompt as token ids, one a line (.gz too), used as they are"},                               \
     {"--data", "FILE", ARG_TEXT, &(a)->data, 0, 0,                                                 \
-     "prompt from task data (JSONL, as sparsetrace ruler --write-data makes it): input, then\n"     \
-     "answer_prefix; where the answer stands becomes the trace's spans @needle, @needle2, ..."},    \
-    {"--line", "N", ARG_INT, &(a)->line, 1, INT64_MAX, "which line of --data (the first sample)"}, \
+     "prompt from task data (JSONL, as sparsetrace ruler --write-data makes it): input, then\n"    \
+     "answer_prefix; where the answer stands becomes the trace's spans @needle, @needle2, ..."},   \
+    {"--line", "N", ARG_INT, &(a)->line, 1, INT64_MAX, "line of --data (the first sample's)"},     \
     {"--chat", NULL, ARG_FLAG, &(a)->chat, 0, 0,                                                   \
      "put the prompt into the model's chat template as a user's message"},                         \
     {"--answer", "TEXT", ARG_TEXT, &(a)->answer, 0, 0,                                             \

@@ -2,8 +2,8 @@
  *
  * route_refine.c — the places that routes touch, run again and recorded token by token.
  *
- * A trace's masses are means over the rows of a query block, on blocks of keys. What a few rows read,
- * token by token, is cheap to have exactly: one run more, and exact attention of these rows.
+ * A trace's masses are means over the rows of a query block, on blocks of keys. What a few rows
+ * read, token by token, is cheap to have exactly: one run more, and exact attention of these rows.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +22,8 @@ static int by_begin(const void *a, const void *b)
                                 : (x->end > y->end) - (x->end < y->end);
 }
 
-/* The target's rows, those of all readers, and the last one (which brings the sizes of values), as spans that rise and do not touch (free()). */
+/* The target's rows, those of all readers, and the last one (which brings the sizes of values), as
+ * spans that rise and do not touch (free()). */
 static st_group *rows_of(const st_routes *r, const st_route_params *p, int64_t n_tok, int64_t *n)
 {
     int64_t most = 2, n_span = 0, n_row = 0;
@@ -41,8 +42,7 @@ static st_group *rows_of(const st_routes *r, const st_route_params *p, int64_t n
     *n = 0;
     for (int64_t i = 0; i < n_span; i++) {
         if (*n > 0 && span[i].begin <= span[*n - 1].end)
-            span[*n - 1].end =
-                span[i].end > span[*n - 1].end ? span[i].end : span[*n - 1].end;
+            span[*n - 1].end = span[i].end > span[*n - 1].end ? span[i].end : span[*n - 1].end;
         else
             span[(*n)++] = span[i];
     }
@@ -72,8 +72,7 @@ static st_status record(route_run *run, const st_trace *t, const st_trace_params
         return ST_ERR_IO;
     }
     snprintf(path, sizeof path, "%s/rows.trace", folder);
-    status =
-        st_trace_model(run->model, st_trace_tokens(t), info.n_tok, p, path, &report, err);
+    status = st_trace_model(run->model, st_trace_tokens(t), info.n_tok, p, path, &report, err);
     if (status == ST_OK)
         status = st_trace_open(path, fine, err);
     unlink(path);
@@ -97,7 +96,8 @@ st_status route_refine(route_run *run, const st_trace *trace, const st_routes *r
     tp.budget = ST_BUDGET_K;
     tp.against = ST_AGAINST_NONE;
     tp.cert_rows = 0;
-    tp.value = p->by != ST_ROUTE_WEIGHT_MASS && (p->by == ST_ROUTE_WEIGHT_VALUE || routes->by_value);
+    tp.value =
+        p->by != ST_ROUTE_WEIGHT_MASS && (p->by == ST_ROUTE_WEIGHT_VALUE || routes->by_value);
     tp.row_exact = info.n_tok <= run->exact_max;
     tp.run.n_last = 1;
     tp.run.progress = (st_progress){out_progress, &run->bar};

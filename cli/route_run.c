@@ -37,7 +37,8 @@ static st_select_params recipe_select(const st_trace *t)
     p.k = recipe_number(t, "/select/k", p.k);
     p.sink_blk = (int)recipe_number(t, "/select/sink_blk", p.sink_blk);
     p.window_blk = (int)recipe_number(t, "/select/window_blk", p.window_blk);
-    p.pooled = strcmp(st_trace_value(t, "recipe", "/select/pooled", text, sizeof text), "true") == 0;
+    p.pooled =
+        strcmp(st_trace_value(t, "recipe", "/select/pooled", text, sizeof text), "true") == 0;
     p.grow_tok = recipe_number(t, "/select/grow_tok", 0);
     return st_select_params_check(&p, NULL) == ST_OK ? p : sound;
 }

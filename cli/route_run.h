@@ -25,8 +25,8 @@ st_status route_run_open(route_run *run, const char *option, const st_trace *tra
 void route_run_close(route_run *run);
 
 /* The trace's tokens run again, their rows in the target span and in the hops of the routes
- * recorded token by token, into a trace of its own (*fine, the caller's) whose file is gone already.
- * Errors: as st_trace_model and st_trace_open; ST_ERR_LIMIT: too many rows. */
+ * recorded token by token, into a trace of its own (*fine, the caller's) whose file is gone
+ * already. Errors: as st_trace_model and st_trace_open; ST_ERR_LIMIT: too many rows. */
 st_status route_refine(route_run *run, const st_trace *trace, const st_routes *routes,
                        const st_route_params *p, st_trace **fine, st_error *err);
 

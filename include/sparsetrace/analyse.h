@@ -14,9 +14,9 @@
  * route is one term of this recurrence written out over all layers; its weight is the product of
  * its factors. The weights of all routes add up to the flow.
  *
- * By value (st_route_weight) the mean mass m / n_head is weighed by the size of what the head writes
- * by the read, |m v W_O|, where the run recorded it: a read of much that writes little then moves
- * little. What attention as a whole has against the residual stream stays as it is.
+ * By value (st_route_weight) the mean mass m / n_head is weighed by the size of what the head
+ * writes by the read, |m v W_O|, where the run recorded it: a read of much that writes little then
+ * moves little. What attention as a whole has against the residual stream stays as it is.
  *
  * Masses are of blocks, so places are cells: runs of tokens that share their query block and their
  * key block (bq 32, bk 16: key blocks). Tokens of a cell are not told apart. Weights are of

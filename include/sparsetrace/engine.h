@@ -148,12 +148,12 @@ ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink
                              const char *what, st_pass *pass, st_error *err);
 
 /* Like st_run_pass, but the cache keeps what the run's last pass left of the first `from` tokens
- * (rounded down to a multiple of 256, of 32 if the pass is exact): for a pass under other edits that name no earlier row. The
- * channels by which exemplars are chosen remember the last pass, so that selections of method
- * stream may differ a little from those of a pass of its own; exact attention does not.
- * pass->stats and seconds are of the rest alone. A model whose cache cannot be cut, or a run
- * without a whole pass behind it, starts from the beginning. Errors: as st_run_pass; ST_ERR_ARG:
- * from is not within the tokens. */
+ * (rounded down to a multiple of 256, of 32 if the pass is exact): for a pass under other edits
+ * that name no earlier row. The channels by which exemplars are chosen remember the last pass, so
+ * that selections of method stream may differ a little from those of a pass of its own; exact
+ * attention does not. pass->stats and seconds are of the rest alone. A model whose cache cannot be
+ * cut, or a run without a whole pass behind it, starts from the beginning. Errors: as st_run_pass;
+ * ST_ERR_ARG: from is not within the tokens. */
 ST_API st_status st_run_again(st_run *run, const st_ggml_params *p, const st_sink *sink,
                               int64_t from, const char *what, st_pass *pass, st_error *err);
 

@@ -64,13 +64,14 @@ typedef struct st_ggml_params {
     const st_group *group; /* [n_group] as st_groups_check wants it: the sink also gets attention
                               from group to group. Not copied: there until configured anew   */
     int64_t n_group;       /* 0: none                                                        */
-    /* Rows that the sink gets token by token, instead of everything else (also of an exact run): chunks with blocks of one
-     * token, each row's ST_GGML_ROW_KEYS heaviest keys by exact attention, whatever the run itself
-     * attended to. [n_row] as st_groups_check wants it. Not copied. n_row 0: none             */
+    /* Rows that the sink gets token by token, instead of everything else (also of an exact run):
+     * chunks with blocks of one token, each row's ST_GGML_ROW_KEYS heaviest keys by exact
+     * attention, whatever the run itself attended to. [n_row] as st_groups_check wants it. Not
+     * copied. n_row 0: none             */
     const st_group *row;
     int64_t n_row;
-    /* [n_gram] by layer: the sink also gets sizes of values (st_chunk.value), with the rows that end
-     * the n_tok tokens. Not copied. n_gram 0: none. A matrix of another shape than the layer's
+    /* [n_gram] by layer: the sink also gets sizes of values (st_chunk.value), with the rows that
+     * end the n_tok tokens. Not copied. n_gram 0: none. A matrix of another shape than the layer's
      * attention is ST_ERR_MODEL */
     const st_output_gram *gram;
     int64_t n_gram;

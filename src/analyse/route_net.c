@@ -2,8 +2,8 @@
  *
  * route_net.c — cells, and the entries of a query block as weights.
  *
- * Weights by value are masses times sizes, in whatever unit the sizes have; the residual stream gets
- * the weight, in that unit, that leaves its share of the reader's state what it is by mass.
+ * Weights by value are masses times sizes, in whatever unit the sizes have; the residual stream
+ * gets the weight, in that unit, that leaves its share of the reader's state what it is by mass.
  *
  * A mass is a mean over all rows of a query block, but a key block inside the query block is seen
  * only by the rows from its first token on: they get the whole of it, and nothing flows backwards.

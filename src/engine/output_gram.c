@@ -76,7 +76,8 @@ static st_status read_layer(struct source *s, int layer, st_output_gram *g, st_e
     snprintf(name, sizeof name, "blk.%d.attn_output.weight", layer);
     t = ggml_get_tensor(s->meta, name);
     id = gguf_find_tensor(s->gguf, name);
-    if (t == NULL || id < 0 || (t->type != GGML_TYPE_F32 && !ggml_get_type_traits(t->type)->to_float))
+    if (t == NULL || id < 0 ||
+        (t->type != GGML_TYPE_F32 && !ggml_get_type_traits(t->type)->to_float))
         return sti_fail(err, ST_ERR_MODEL, layer,
                         "sizes of values: %s has no %s to read (another architecture, or a model "
                         "in several files)",

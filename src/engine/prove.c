@@ -149,8 +149,7 @@ static st_status deny_runs(struct prove *x, struct set *s, st_error *err)
     STI_TRY(measure(x, s->n_edge, s->first, "without the edges", r, &r->deny, err));
     for (int i = 0; i < r->n_random; i++) {
         put_edges(x, s, x->edit, ST_EDIT_DENY, true);
-        STI_TRY(
-            measure(x, s->n_edge, s->first, "without drawn ones", r, &r->random_deny[i], err));
+        STI_TRY(measure(x, s->n_edge, s->first, "without drawn ones", r, &r->random_deny[i], err));
     }
     return ST_OK;
 }
@@ -163,8 +162,8 @@ static st_status keep_runs(struct prove *x, struct set *s, st_error *err)
     STI_TRY(measure(x, n + s->n_edge, first, "the edges alone", r, &r->keep, err));
     for (int i = 0; i < r->n_random; i++) {
         put_edges(x, s, x->edit + n, ST_EDIT_KEEP, true);
-        STI_TRY(measure(x, n + s->n_edge, s->first, "drawn ones alone", r, &r->random_keep[i],
-                        err));
+        STI_TRY(
+            measure(x, n + s->n_edge, s->first, "drawn ones alone", r, &r->random_keep[i], err));
     }
     return ST_OK;
 }

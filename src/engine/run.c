@@ -18,7 +18,8 @@
 /* Above this length a copy of all keys in int8 is too much beside the cache. */
 #define LEAN_TOK 262144
 
-/* Cuts of a sequence at multiples of this do not change what is selected; of exact runs nothing is. */
+/* Cuts of a sequence at multiples of this do not change what is selected; of exact runs nothing is.
+ */
 #define CUT_TOK 256
 #define CUT_EXACT_TOK 32
 

@@ -27,9 +27,8 @@ static st_attn some_rows(const st_attn *a, int64_t i, int64_t n)
 static st_status give(const sti_settings *s, int layer, const st_attn *a, float *room,
                       st_pool *pool, st_error *err)
 {
-    st_attend_out out = {.out = room,
-                         .stride_tok = (int64_t)a->n_head * a->d_v,
-                         .stride_head = a->d_v};
+    st_attend_out out = {
+        .out = room, .stride_tok = (int64_t)a->n_head * a->d_v, .stride_head = a->d_v};
     st_selection *sel;
     float *value;
     st_chunk c = {

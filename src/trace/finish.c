@@ -468,8 +468,7 @@ static st_status write_tensor(struct assembly *a, const struct item *it, size_t 
     case MASS: return write_entries(a, &j->layer[it->i], it->what, err);
     case LSE: return write_lse(a, &j->layer[it->i], err);
     case CERT_REST: return write_rest(a, &j->layer[it->i], err);
-    case VALUE:
-        return sti_outfile_write(a->out, last_chunk(a, &j->layer[it->i]).value, bytes, err);
+    case VALUE: return sti_outfile_write(a->out, last_chunk(a, &j->layer[it->i]).value, bytes, err);
     case CERT_ROWS: return sti_outfile_write(a->out, a->samples.rows[it->i], bytes, err);
     case CERT_RECALL: return sti_outfile_write(a->out, a->samples.layer[it->i].recall, bytes, err);
     case CERT_ERR: return sti_outfile_write(a->out, a->samples.layer[it->i].err, bytes, err);

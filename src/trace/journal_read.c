@@ -54,8 +54,8 @@ static bool head_ok(const sti_chunk_head *h, const sti_begin *b, const st_group 
     if ((h->n_rest != 0 || h->rest_width != 0) &&
         (h->n_rec == 0 || h->n_rest != h->n_cert || h->rest_width != b->n_group))
         return false;
-    if (h->n_value != 0 && (h->n_rec == 0 || end != b->n_tok ||
-                            h->n_value != sti_ceil_div(b->n_tok, b->bk)))
+    if (h->n_value != 0 &&
+        (h->n_rec == 0 || end != b->n_tok || h->n_value != sti_ceil_div(b->n_tok, b->bk)))
         return false;
     return within(h->layer, 0, STI_LAYER_MAX) && within(h->kind, 0, ST_CHUNK_EXACT) &&
            within(h->n_head, 1, STI_HEAD_MAX) && within(h->n_rec, 0, h->n_head) &&

@@ -79,7 +79,8 @@ static void test_salvaged(void)
 {
     for (int whole = 0; whole < 2; whole++) {
         sample s = sized();
-        const char *path = sample_path("cut.safetensors"), *part = sample_path("cut.safetensors.part");
+        const char *path = sample_path("cut.safetensors"),
+                   *part = sample_path("cut.safetensors.part");
         const char *saved = sample_path("saved.safetensors");
         st_trace_writer *w;
         st_trace_layer y;
@@ -117,8 +118,8 @@ static void test_bad_chunks(void)
     st_error err;
     sample_chunk x;
     for (int i = 0; i < 4; i++) {
-        CHECK_STATUS(st_trace_writer_create(sample_path("bad.safetensors"), s.n_tok, s.bq, s.bk, NULL,
-                                            &w, NULL),
+        CHECK_STATUS(st_trace_writer_create(sample_path("bad.safetensors"), s.n_tok, s.bq, s.bk,
+                                            NULL, &w, NULL),
                      ST_OK);
         sample_chunk_make(&x, &s, 1, i < 3 ? 40 : 0);
         if (i < 3)
