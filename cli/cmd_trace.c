@@ -338,6 +338,8 @@ static int run(struct trace_args *a, st_trace_params *p, st_model_params *mp)
         code = check_record(a, &info, n_tok, &p->record);
         if (code >= 0)
             goto done;
+        budget_args_blocks(&a->budget, n_tok, st_model_exact_below(model, n_tok, &p->run),
+                           &p->select);
         if (n_tok > info.n_ctx_train)
             fprintf(stderr, "sparsetrace: note: %lld tokens, but the model was trained on %d\n",
                     (long long)n_tok, info.n_ctx_train);

@@ -126,6 +126,12 @@ typedef struct st_run_params {
     st_progress progress;
 } st_run_params;
 
+/* What st_ggml_params.exact_below should be for n_tok tokens. In a model with sliding windows which
+ * layers have them shows only where the window moves; until then their rows must run exactly, since
+ * nothing tells them from the others'. 0 if the model has none, or the first micro-batch reaches
+ * beyond the window and so shows it; else the window's length (`every`: always). */
+ST_API int64_t st_model_exact_below(const st_model *model, int64_t n_tok, const st_run_params *p);
+
 ST_API st_run_params st_run_params_default(void);
 
 /* token [n_tok] is copied. Errors: ST_ERR_ARG, ST_ERR_MODEL (context could not be made),

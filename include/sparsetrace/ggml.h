@@ -53,6 +53,9 @@ typedef struct st_ggml_params {
                       certified rows                                                       */
     int cert_rows; /* 32: certified rows a layer; 0: none. Only where there is a sink       */
     bool lse;      /* false: give the sink log-sum-exps                                    */
+    bool brief;    /* false. true: the sink is not told what exact rows read (its chunks of them
+                      have a selection of no blocks, no log-sum-exps and no groups), so that they
+                      cost what plain exact attention costs                                */
     bool lean;     /* false. true: summaries without a copy of the keys (st_keys_set_lean)     */
     bool precise;  /* false. true: attend with F32 products instead of 16-bit fixed point     */
     uint64_t seed; /* 0: moves the certified rows                                          */

@@ -26,6 +26,8 @@ from ._core import (
 )
 from ._groups import Groups, Receiver, receivers
 from ._map import MapError, map
+from ._routes import Hop, Route, Routes
+from ._spans import sentences
 from ._trace import Bsr, Certificate, Layer, Trace, open
 from ._writer import Writer
 
@@ -39,6 +41,7 @@ __all__ = [
     "FileError",
     "FormatError",
     "Groups",
+    "Hop",
     "Keys",
     "Layer",
     "LimitError",
@@ -48,6 +51,8 @@ __all__ = [
     "Pool",
     "Problem",
     "Receiver",
+    "Route",
+    "Routes",
     "Selection",
     "SparseTraceError",
     "Trace",
@@ -63,6 +68,7 @@ __all__ = [
     "receivers",
     "select",
     "select_all",
+    "sentences",
 ]
 
 

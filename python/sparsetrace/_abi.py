@@ -89,6 +89,10 @@ class Selection(c.Structure):
     ]
 
 
+class Group(c.Structure):
+    _fields_ = [("begin", I64), ("end", I64)]
+
+
 class Group_Sums(c.Structure):
     _fields_ = [("group", PTR), ("n_group", I64), ("first", I64), ("n", I64), ("sum", PTR)]
 
@@ -222,12 +226,74 @@ class Receiver(c.Structure):
     _fields_ = [("layer", I32), ("head", I32), ("kurtosis", F64)]
 
 
+class Split_Params(c.Structure):
+    _fields_ = [("how", I32), ("regex", STR)]
+
+
+class Route_Head(c.Structure):
+    _fields_ = [("layer", I32), ("head", I32), ("share", F64)]
+
+
+class Route_Params(c.Structure):
+    _fields_ = [
+        ("source_begin", I64),
+        ("source_end", I64),
+        ("target_begin", I64),
+        ("target_end", I64),
+        ("n_route", I64),
+        ("sink", c.c_bool),
+        ("head", P(Route_Head)),
+        ("n_head", I64),
+        ("by", I32),
+    ]
+
+
+class Route_Hop(c.Structure):
+    _fields_ = [
+        ("layer", I32),
+        ("head", I32),
+        ("query_begin", I64),
+        ("query_end", I64),
+        ("key_begin", I64),
+        ("key_end", I64),
+        ("mass", F64),
+        ("weight", F64),
+        ("size", F64),
+    ]
+
+
+class Route(c.Structure):
+    _fields_ = [("weight", F64), ("n_hop", I64), ("hop", P(Route_Hop))]
+
+
+class Route_Layer(c.Structure):
+    _fields_ = [("layer", I32), ("at_source", F64), ("between", F64), ("at_target", F64)]
+
+
+class Routes(c.Structure):
+    _fields_ = [
+        ("flow", F64),
+        ("n_layer", I64),
+        ("layer", P(Route_Layer)),
+        ("n_head", I64),
+        ("head", P(Route_Head)),
+        ("n_route", I64),
+        ("route", P(Route)),
+        ("source_begin", I64),
+        ("source_end", I64),
+        ("target_begin", I64),
+        ("target_end", I64),
+        ("by_value", c.c_bool),
+    ]
+
+
 STRUCTS = (
     Error,
     Rows,
     Attn,
     Select_Params,
     Selection,
+    Group,
     Group_Sums,
     Attend_Out,
     Group_Rest,
@@ -238,6 +304,13 @@ STRUCTS = (
     Trace_Layer,
     Trace_Part,
     Receiver,
+    Split_Params,
+    Route_Head,
+    Route_Params,
+    Route_Hop,
+    Route,
+    Route_Layer,
+    Routes,
 )
 
 # ---- functions: result, parameters ---------------------------------------------------------------------------------
@@ -259,6 +332,7 @@ FUNCTIONS = {
     "st_select_params_check": (ST, [P(Select_Params), E]),
     "st_select_min_k": (I64, [P(Select_Params)]),
     "st_select_k_for_pruned": (ST, [P(Select_Params), I64, I64, I64, F64, P(I64), E]),
+    "st_select_blocks_for_pruned": (None, [P(Select_Params), I64, I64, F64]),
     "st_causal_pairs": (I64, [I64, I64]),
     "st_keys_create": (ST, [I32, I32, I32, P(PTR), E]),
     "st_keys_free": (None, [PTR]),
@@ -297,6 +371,12 @@ FUNCTIONS = {
     "st_receivers_free": (None, [P(Receiver)]),
     "st_receiver_scores": (ST, [PTR, P(Receiver), I64, I64, c.c_bool, PTR, E]),
     "st_anchors": (I64, [PTR, I64, I64, PTR]),
+    "st_sentences": (ST, [STR, Group, P(Split_Params), P(P(Group)), P(I64), E]),
+    "st_sentences_free": (None, [P(Group)]),
+    "st_route_params_default": (Route_Params, []),
+    "st_routes_find": (ST, [PTR, P(Route_Params), P(P(Routes)), E]),
+    "st_routes_free": (None, [P(Routes)]),
+    "st_trace_find_text": (ST, [PTR, STR, I64, I64, P(I64), P(I64), P(I64), E]),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import _abi
 from ._arrays import Operand, vector, view, whole
+from ._spans import GroupSums, groups_array
 
 BLOCK_MAX, INT32_MAX = 1024, 2**31 - 1
 
@@ -88,6 +89,15 @@ def k_for_pruned(pruned, n_tok, params=None, exact_below=0):
         c.byref(k),
     )
     return k.value
+
+
+def blocks_for_pruned(pruned, n_tok, params=None, exact_below=0):
+    """(bq, bk) that suit pruning this share of n_tok tokens: 32 x 16 from about 8,000 tokens on, smaller for shorter texts
+    and larger shares (st_select_blocks_for_pruned in select.h)."""
+    struct = (params or Params()).struct()
+    n_tok, exact_below = whole(n_tok, "n_tok", 1, INT32_MAX), whole(exact_below, "exact_below", 0, INT32_MAX)
+    _abi.lib.st_select_blocks_for_pruned(c.byref(struct), n_tok, exact_below, number(pruned, "pruned"))
+    return struct.bq, struct.bk
 
 
 class Pool:
@@ -306,31 +316,39 @@ def select_all(problem, bq=32, bk=16):
 @dataclass
 class Attended:
     """out float32 [n_head, n_q, d_v] (a view of [n_q, n_head, d_v]), lse float32 [n_head, n_q], mass float32 [nnz] or
-    None."""
+    None, groups GroupSums or None."""
 
     out: np.ndarray
     lse: np.ndarray
     mass: np.ndarray | None
     struct: object
+    groups: GroupSums | None = None
 
     @staticmethod
-    def room(problem, nnz):
+    def room(problem, nnz, groups=None):
         if not problem.has_v:
             raise ValueError("attention needs v")
         a = problem.a
         out, lse = np.empty((a.n_q, a.n_head, a.d_v), np.float32), np.empty((a.n_head, a.n_q), np.float32)
         mass = None if nnz is None else np.empty(nnz, np.float32)
+        sums = None if groups is None else GroupSums.room(problem, groups)
         struct = _abi.Attend_Out(
-            out.ctypes.data, a.n_head * a.d_v, a.d_v, lse.ctypes.data, None if mass is None else mass.ctypes.data, None
+            out.ctypes.data,
+            a.n_head * a.d_v,
+            a.d_v,
+            lse.ctypes.data,
+            None if mass is None else mass.ctypes.data,
+            None if sums is None else c.pointer(sums.struct),
         )
-        struct.owner = (out, lse, mass)  # whatever becomes of the fields, C's memory stays
-        return Attended(out.transpose(1, 0, 2), lse, mass, struct)
+        struct.owner = (out, lse, mass, sums)  # whatever becomes of the fields, C's memory stays
+        return Attended(out.transpose(1, 0, 2), lse, mass, struct, sums)
 
 
-def attend(problem, selection, *, pool=None):
-    """Attention over the kept blocks, renormalised -> Attended."""
+def attend(problem, selection, *, groups=None, pool=None):
+    """Attention over the kept blocks, renormalised -> Attended. groups: int64 [S, 2], token spans between which
+    attention is summed up."""
     fits(selection, problem)
-    got = Attended.room(problem, len(selection.indices))
+    got = Attended.room(problem, len(selection.indices), groups)
     handle, lock = turn(pool)
     with lock:
         _abi.call("st_attend", c.byref(problem.a), selection.struct, handle, c.byref(got.struct))
@@ -346,9 +364,10 @@ def attend_exact(problem, *, pool=None):
     return got
 
 
-def attend_exact_heaviest(problem, k, bq=32, bk=16, *, pool=None):
-    """Exact attention and the k heaviest blocks of each query block -> Attended, Selection with mass."""
-    got, found = Attended.room(problem, None), c.POINTER(_abi.Selection)()
+def attend_exact_heaviest(problem, k, bq=32, bk=16, *, groups=None, pool=None):
+    """Exact attention and the k heaviest blocks of each query block -> Attended, Selection with mass. groups: as
+    attend's."""
+    got, found = Attended.room(problem, None, groups), c.POINTER(_abi.Selection)()
     handle, lock = turn(pool)
     with lock:
         _abi.call(
@@ -364,15 +383,20 @@ def attend_exact_heaviest(problem, k, bq=32, bk=16, *, pool=None):
     return got, Selection(found)
 
 
-def certify(problem, selection, attended, rows, *, pool=None):
+def certify(problem, selection, attended, rows, *, groups=None, pool=None):
     """Exact attention of some rows against what the sparse run did there -> recall, err: float32 [n_head, len(rows)]
     each; the exact mass of the kept blocks, and |sparse - exact| / |exact| of the output. rows: ascending row
-    numbers."""
+    numbers. With groups [S, 2] also -> rest float32 [n_head, len(rows), S]: exact mass of each that was not kept."""
     fits(selection, problem)
     a, rows = problem.a, vector(rows, np.int64, (-1,), "rows")
     if attended.struct.owner[0].shape != (a.n_q, a.n_head, a.d_v):
         raise ValueError(f"attended is of the shape {attended.struct.owner[0].shape}, not of the problem's")
     recall, err = (np.empty((a.n_head, len(rows)), np.float32) for _ in range(2))
+    rest = lost = None
+    if groups is not None:
+        groups = groups_array(groups, INT32_MAX)
+        rest = np.empty((a.n_head, len(rows), len(groups)), np.float32)
+        lost = c.byref(_abi.Group_Rest(groups.ctypes.data, len(groups), rest.ctypes.data))
     handle, lock = turn(pool)
     with lock:
         _abi.call(
@@ -385,6 +409,6 @@ def certify(problem, selection, attended, rows, *, pool=None):
             handle,
             recall.ctypes.data,
             err.ctypes.data,
-            None,
+            lost,
         )
-    return recall, err
+    return (recall, err) if rest is None else (recall, err, rest)

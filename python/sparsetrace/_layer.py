@@ -129,10 +129,11 @@ class Sequence:
             keys.truncate(0)
         keys.append(problem, run.pool)
         kept = _core.select(problem, p, keys=keys, pool=run.pool)
-        done = _core.attend(problem, kept, pool=run.pool)
+        recorder = run.writers.get(self.batch) if first_key == 0 else None
+        done = _core.attend(problem, kept, groups=recorder and recorder.groups, pool=run.pool)
         self.place(begin, done)
-        if self.batch in run.writers and first_key == 0:
-            run.writers[self.batch].sparse(self.module.layer_idx, problem, kept, done, run.pool)
+        if recorder is not None:
+            recorder.sparse(self.module.layer_idx, problem, kept, done, run.pool)
 
     def exact(self, begin, end, lo, hi, ordered):
         run, p = self.run, self.run.params
@@ -148,7 +149,9 @@ class Sequence:
             self.place(begin, _core.attend_exact(problem, pool=run.pool))
             return
         widest = int((hi - lo).max()) // p.bk + 2
-        done, heaviest = _core.attend_exact_heaviest(problem, max(p.k, widest), p.bq, p.bk, pool=run.pool)
+        done, heaviest = _core.attend_exact_heaviest(
+            problem, max(p.k, widest), p.bq, p.bk, groups=recorder.groups, pool=run.pool
+        )
         self.place(begin, done)
         recorder.exact(self.module.layer_idx, problem, heaviest, done)
 
@@ -168,40 +171,44 @@ class Recorder:
     """Gives what attention did to a trace's writer. Certified rows: one drawn in each of cert_rows strata,
     and the sequence's last row apart, as the program does."""
 
-    def __init__(self, writer, n_tok, cert_rows, seed, lse):
+    def __init__(self, writer, n_tok, cert_rows, seed, lse, exact_below):
         self.writer, self.n_tok, self.cert_rows, self.seed, self.lse = writer, n_tok, cert_rows, seed, lse
-        self.pairs, self.last_recall = {}, []
+        self.exact_below = exact_below
+        self.pairs, self.last_recall, self.end = {}, [], {}
+        self.groups = writer.groups
 
     def certified(self, layer, begin, end):
-        if not self.cert_rows or self.n_tok < 2:
-            return np.zeros(0, np.int64)
-        stride = -(-(self.n_tok - 1) // self.cert_rows)
-        strata = range(begin // stride, -(-min(end, self.n_tok - 1) // stride))
-        rows = [
-            i * stride + mix(self.seed ^ layer << 40 ^ i) % min(stride, self.n_tok - 1 - i * stride) for i in strata
-        ]
+        first = min(self.exact_below, max(self.n_tok - 1, 0))
+        n = min(self.cert_rows, self.n_tok - 1 - first)
+        edges = [first + i * (self.n_tok - 1 - first) // n for i in range(n + 1)] if n > 0 else []
+        rows = [e + mix(self.seed ^ layer << 40 ^ i) % (edges[i + 1] - e) for i, e in enumerate(edges[:-1])]
         return np.array([r - begin for r in rows if begin <= r < end], np.int64)
 
-    def count(self, layer, sparse, kept, visible):
+    def count(self, layer, problem, sparse, kept, visible):
+        self.end[layer] = problem.a.first_query + problem.a.n_q
         own = self.pairs.setdefault(layer, [0, 0, False])
         own[0], own[1], own[2] = own[0] + kept, own[1] + visible, own[2] or sparse
 
     def sparse(self, layer, problem, kept, done, pool):
         a = problem.a
         end = a.first_query + a.n_q
-        self.count(layer, True, *kept.pairs(problem))
+        self.count(layer, problem, True, *kept.pairs(problem))
         rows = self.certified(layer, a.first_query, end)
-        cert = (rows, *_core.certify(problem, kept, done, rows, pool=pool)) if len(rows) else None
+        cert = None
+        if len(rows):
+            cert = (rows, *_core.certify(problem, kept, done, rows, groups=self.groups, pool=pool))
         last = None
         if self.cert_rows and a.first_query < self.n_tok <= end:
             last = _core.certify(problem, kept, done, [self.n_tok - 1 - a.first_query], pool=pool)
             self.last_recall.append(float(last[0].mean()))
-        self.writer.add(layer, problem, kept, done.mass, lse=done.lse if self.lse else None, cert=cert, last=last)
+        lse = done.lse if self.lse else None
+        self.writer.add(layer, problem, kept, done.mass, lse=lse, cert=cert, last=last, sums=done.groups)
 
     def exact(self, layer, problem, heaviest, done):
         visible = heaviest.pairs(problem)[1]
-        self.count(layer, False, visible, visible)
-        self.writer.add(layer, problem, heaviest, heaviest.mass, lse=done.lse if self.lse else None, exact=True)
+        self.count(layer, problem, False, visible, visible)
+        lse = done.lse if self.lse else None
+        self.writer.add(layer, problem, heaviest, heaviest.mass, lse=lse, exact=True, sums=done.groups)
 
     @property
     def pruned(self):

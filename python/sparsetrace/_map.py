@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""One function over many traces or prompts: a process per core, or a Dask cluster; resumable, nothing twice, nothing
-lost.
+"""One function over many traces or prompts: a process per core, or a Dask or Ray cluster; resumable, nothing twice,
+nothing lost.
 
 Each item's result is a file of its own in the folder `out`, renamed into place when whole: that is the only state. A
 run that is interrupted, or whose workers die, goes on where files are missing.
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import traceback
+import uuid
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -95,9 +96,10 @@ def settle(at, error, left, failed, queue):
 
 def on_dask(client, function, todo, tries):
     """The same on a Dask cluster, which itself brings lost tasks to other workers."""
+    run = uuid.uuid4().hex  # Dask takes a task of a known key for done
     futures = {
         at: client.submit(
-            one, function, *todo[at], key=f"sparsetrace-{Path(todo[at][2]).name}", retries=tries - 1, pure=False
+            one, function, *todo[at], key=f"sparsetrace-{run}-{Path(todo[at][2]).name}", retries=tries - 1, pure=False
         )
         for at in todo
     }
@@ -109,23 +111,50 @@ def on_dask(client, function, todo, tries):
     return failed
 
 
+def on_ray(ray, function, todo, tries):
+    """The same on a Ray cluster: lost tasks and failed ones are its to try again."""
+    task = ray.remote(max_retries=tries - 1, retry_exceptions=True)(one)
+    results = {at: task.remote(function, *todo[at]) for at in todo}
+    failed = {}
+    for at, result in results.items():
+        try:
+            ray.get(result)
+        except ray.exceptions.RayTaskError as e:
+            failed[at] = "".join(traceback.format_exception_only(e.cause)).strip()
+        except ray.exceptions.RayError as e:
+            failed[at] = "".join(traceback.format_exception_only(e)).strip()
+    return failed
+
+
+def runner(client):
+    """What gives work to a cluster, or None."""
+    if getattr(client, "__name__", None) == "ray":
+        if not client.is_initialized():
+            raise ValueError("ray is not connected: call ray.init() first")
+        return on_ray
+    if hasattr(client, "submit"):
+        return on_dask
+    raise TypeError(f"client is a {type(client).__name__}; a dask.distributed.Client or the module ray is wanted")
+
+
 def map(function, items, out, *, workers=0, tries=3, client=None, parquet=None):
     """Applies `function` to each item -> the rows of all, a list of dicts in the items' order.
 
     function: item -> a dict, or an iterable of dicts, of what JSON can say; importable by name (it runs in other
     processes). items: paths of traces, prompts, whatever pickles. out: folder of the results, made if it is not there;
     what is there already, of the same item at the same place, is not run again: use another folder for another
-    function. workers: processes, 0 is one per core. client: a dask.distributed Client, whose machines share `out`,
-    instead. tries: of each item, worker deaths included. parquet: a file to write all rows to (needs pyarrow). Raises
+    function. workers: processes, 0 is one per core. client: a cluster instead, whose machines share `out`: a
+    dask.distributed Client, or the module ray after ray.init(). tries: of each item, worker deaths included. parquet: a file to write all rows to (needs pyarrow). Raises
     MapError if items failed in every try, after all others are done."""
     items, out = list(items), Path(out).absolute()
     tries = whole(tries, "tries", 1, 1000)
     workers = whole(workers, "workers", 0, 4096) or len(os.sched_getaffinity(0))
     arrow = need("pyarrow", "parquet") if parquet is not None else None
+    cluster = runner(client) if client is not None else None
     out.mkdir(parents=True, exist_ok=True)
     path = {at: str(out / f"{key_of(item, at)}.jsonl") for at, item in enumerate(items)}
     todo = {at: (items[at], at, path[at]) for at in path if not os.path.exists(path[at])}
-    failed = on_dask(client, function, todo, tries) if client is not None else local(function, todo, workers, tries)
+    failed = cluster(client, function, todo, tries) if cluster else local(function, todo, workers, tries)
     for at in todo:  # of workers that were killed while they wrote; nobody writes any more
         for part in out.glob(f"{Path(path[at]).name}.*.part"):
             part.unlink()

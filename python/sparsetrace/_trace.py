@@ -188,8 +188,7 @@ class Trace:
     def result(self):
         return self.document("result") or {}
 
-    # ---- one head
-    # -------------------------------------------------------------------------------------------------------
+    # ---- one head ----------------------------------------------------------------------------------------------------
 
     def entry(self, layer):
         try:
@@ -243,11 +242,12 @@ class Trace:
         sparse = need("scipy.sparse", "scipy")
         return sparse.csr_array((np.ones(len(mass), bool), indices, indptr), shape=(self.nbq, self.nbk))
 
-    # ---- who reads what
-    # ---------------------------------------------------------------------------------------------------
+    # ---- who reads what ----------------------------------------------------------------------------------------------
 
     def span(self, span):
-        """(begin, end) within 0..n_tok, from (begin, end), a slice, or one token's number."""
+        """(begin, end) within 0..n_tok, from (begin, end), a slice, one token's number, or a text that occurs once."""
+        if isinstance(span, str):
+            return self.find(span)
         if isinstance(span, slice):
             if span.step not in (None, 1):
                 raise ValueError(f"a span has no step, {span} has")
@@ -262,6 +262,16 @@ class Trace:
         if begin >= end:
             raise ValueError(f"the span {begin}..{end} has no token")
         return begin, end
+
+    def find(self, text, which=0):
+        """(begin, end): the tokens that share a byte with this text. which: 0 for the only occurrence, 1 for the first,
+        ... ArgumentError says how many there are."""
+        data, begin, end = text.encode(), _abi.I64(), _abi.I64()
+        if not data:
+            raise ValueError("there is no text to find")
+        which = whole(which, "which", 0, 2**31 - 1)
+        _abi.call("st_trace_find_text", self.handle, data, len(data), which, c.byref(begin), c.byref(end), None)
+        return begin.value, end.value
 
     def part(self, rows, layers, heads):
         """The struct, and the arrays that it points to."""
@@ -306,6 +316,15 @@ class Trace:
                 found.append((float(got[begin // self.bq : (end - 1) // self.bq + 1].mean()), layer, head))
         return sorted(found, key=lambda f: (-f[0], f[1], f[2]))[:k]
 
+    def routes(self, source, target=-1, n=10, *, sink=False, heads=None, by=None):
+        """How the source's tokens reach the target's (default: the last) through layers and heads -> Routes, the n (at
+        most 1000) heaviest. sink: attention to the first key block counts. heads: [(layer, head)], only these move
+        anything. by: "value" weighs reads by the size of what they carry (recorded by trace --values), "mass" does not;
+        None: value where it was recorded. ArgumentError: no sizes were recorded, the source begins behind the target, a head that is not recorded."""
+        from ._routes import routes
+
+        return routes(self, source, target, n, sink, heads, by)
+
     @cached_property
     def groups(self):
         """Groups, or None if the run was given none."""
@@ -313,8 +332,23 @@ class Trace:
 
         return Groups(self) if self.info.n_group else None
 
-    # ---- for other tools
-    # ----------------------------------------------------------------------------------------------------
+    # ---- for other tools ---------------------------------------------------------------------------------------------
+
+    def window(self, layer, head, span):
+        """float32 [n, n]: a head's attention among the n tokens of a small span, for tools that draw token by token
+        (circuitsvis, BertViz). A block's mass is spread evenly over the keys in it that a row may read; exact where the
+        trace was made with bq=1, bk=1. ValueError beyond 4096 tokens."""
+        begin, end = self.span(span)
+        if end - begin > 4096:
+            raise ValueError(f"the span has {end - begin} tokens; a window has at most 4096")
+        indptr, indices, mass = self.csr(layer, head)
+        out = np.zeros((end - begin, end - begin), np.float32)
+        for row in range(begin, end):
+            own = slice(int(indptr[row // self.bq]), int(indptr[row // self.bq + 1]))
+            for block, m in zip(indices[own], mass[own]):
+                first, last = int(block) * self.bk, min((int(block) + 1) * self.bk, row + 1)
+                out[row - begin, max(first - begin, 0) : max(last - begin, 0)] = m / max(last - first, 1)
+        return out
 
     def to_bsr(self, layer, head):
         """FlashInfer's index arrays of one head -> Bsr."""

@@ -10,21 +10,16 @@ import numpy as np
 from . import _abi
 from ._arrays import vector, whole
 from ._core import BLOCK_MAX, INT32_MAX, fits
-
-
-def groups_array(groups, n_tok):
-    """int64 [S, 2] of token groups [begin, end) in rising order; ArgumentError with the number of the first bad one."""
-    g = vector(groups, np.int64, (-1, 2), "groups")
-    _abi.call("st_groups_check", g.ctypes.data, len(g), n_tok)
-    return g
+from ._spans import groups_array
 
 
 class Writer:
     """Writes `path.part` while a run lasts and renames it to `path` in finish(). As a context manager, an exception
-    removes what was written. layers, heads: recorded ones, None for all. lse: store every row's log-sum-exp. FileError
-    where the place cannot be written."""
+    removes what was written. layers, heads: recorded ones, None for all. lse: store every row's log-sum-exp. groups:
+    int64 [S, 2], token spans between which attention is recorded; every add() then brings sums. FileError where the
+    place cannot be written."""
 
-    def __init__(self, path, n_tok, bq, bk, *, layers=None, heads=None, lse=False, mass_floor=0.0):
+    def __init__(self, path, n_tok, bq, bk, *, layers=None, heads=None, lse=False, mass_floor=0.0, groups=None):
         self.handle, self.n_tok = _abi.PTR(), whole(n_tok, "n_tok", 1, INT32_MAX)
         keep = [
             None if x is None else vector(sorted(set(x)), np.int32, (-1,), name)
@@ -37,6 +32,9 @@ class Writer:
                     raise ValueError(f"{name}s is empty; None records all")
                 setattr(options, name, x.ctypes.data)
                 setattr(options, f"n_{name}", len(x))
+        self.groups = None if groups is None else groups_array(groups, self.n_tok)
+        if groups is not None:
+            options.group, options.n_group = self.groups.ctypes.data, len(self.groups)
         _abi.call(
             "st_trace_writer_create",
             os.fsencode(path),
@@ -52,10 +50,11 @@ class Writer:
             raise ValueError("the writer is closed")
         return self.handle
 
-    def add(self, layer, problem, selection, mass, *, lse=None, exact=False, cert=None, last=None):
+    def add(self, layer, problem, selection, mass, *, lse=None, exact=False, cert=None, last=None, sums=None):
         """One layer's rows: the problem they were, the selection, mass [nnz]. lse: [n_head, n_q] or None. exact:
-        attention read everything, the selection lists the heaviest. cert: (rows, recall, err), rows counted within the
-        problem; last: (recall, err) [n_head, 1] of the sequence's last row."""
+        attention read everything, the selection lists the heaviest. cert: (rows, recall, err) or (rows, recall, err,
+        rest), rows counted within the problem; last: (recall, err) [n_head, 1] of the sequence's last row. sums: what
+        attention gave between the writer's groups (Attended.groups)."""
         fits(selection, problem)
         a, nnz = problem.a, len(selection.indices)
         held = [vector(mass, np.float32, (nnz,), "mass")]
@@ -82,6 +81,12 @@ class Writer:
             give("cert_rows", np.asarray(cert[0]) + a.first_query, np.int64, (n,))
             give("cert_recall", cert[1], np.float32, (a.n_head, n))
             give("cert_err", cert[2], np.float32, (a.n_head, n))
+            if len(cert) > 3 and self.groups is not None:
+                give("cert_rest", cert[3], np.float32, (a.n_head, n, len(self.groups)))
+        if sums is not None:
+            if self.groups is None or not np.array_equal(sums.groups, self.groups):
+                raise ValueError("sums are between other groups than the writer's")
+            chunk.groups = c.pointer(sums.struct)
         if last is not None:
             give("last_recall", np.ravel(last[0]), np.float32, (a.n_head,))
             give("last_err", np.ravel(last[1]), np.float32, (a.n_head,))

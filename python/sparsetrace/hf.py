@@ -28,6 +28,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from . import _abi, _core, _layer, _visible
 from ._arrays import whole
 from ._pieces import pieces_of
+from ._spans import sentences, tokens_of_bytes
 from ._trace import open as open_trace
 from ._writer import Writer
 
@@ -151,6 +152,7 @@ def trace(
     seed=0,
     layers=None,
     heads=None,
+    groups=None,
     lse=False,
     threads=0,
     chunk=2048,
@@ -165,49 +167,154 @@ def trace(
     Trace). Budget, one of: k, kept key blocks per query block; k="auto" (default), the smallest found that keeps the
     next token of an exact run; pruned, at least this share of the causal pairs; mass, the share of the attention mass
     to keep. against: "dense" compares the next token with an exact run (quadratic), "none" does not. cert_rows: rows a
-    layer that are certified. layers, heads: recorded ones. lse: record log-sum-exps. chunk: tokens of a forward pass.
+    layer that are certified. layers, heads: recorded ones. groups: also record attention from group to group, which is
+    `Trace.groups`: spans of tokens [S, 2], or "sentences" (of the text, which needs `tokenizer`). lse: record
+    log-sum-exps. chunk: tokens of a forward pass.
     params: those of sparsetrace.Params; budgets are pooled and grow with pruned and "auto" unless said otherwise. Raises
     ValueError, TypeError (arguments), LimitError (no budget does it), what the model raises."""
-    ids, text_pieces = tokens_of(input_ids, tokenizer)
     check_budget(k, pruned, mass, against)
-    if k in (None, "auto") and mass is None:  # as the program does
-        params.setdefault("pooled", params.get("method", "stream") in POOLING)
-        params.setdefault("grow_tok", -1)
-    if params.get("grow_tok") == -1:
-        params["grow_tok"] = ids.shape[1]
-    run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
-    register_once()
-    folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None
-    path = path if path is not None else Path(folder.name) / "run.trace"
-    job = Job(model, ids, run, whole(chunk, "chunk", 1, 2**31 - 1))
-    with (
-        torch.no_grad(),
-        implementation(model, NAME),
-        Writer(path, job.n_tok, run.params.bq, run.params.bk, layers=layers, heads=heads, lse=lse) as writer,
-    ):
-        writer.tokens(ids[0].numpy(), text_pieces)
-        record(job, writer, k, pruned, mass, against, _layer.Recorder(writer, job.n_tok, cert_rows, seed, lse))
+    job, folder, path, recorder = begin(
+        model,
+        input_ids,
+        path,
+        tokenizer,
+        params,
+        auto=k in (None, "auto") and mass is None,
+        pruned=pruned,
+        chunk=chunk,
+        threads=threads,
+        precise=precise,
+        cert_rows=cert_rows,
+        seed=seed,
+        layers=layers,
+        heads=heads,
+        groups=groups,
+        lse=lse,
+    )
+    with torch.no_grad(), implementation(model, NAME), recorder.writer as writer:
+        runs(job, writer, k, pruned, mass, against, recorder)
     found = open_trace(path)
     found.folder = folder  # a temporary file lives as long as its Trace
     return found
 
 
-def record(job, writer, k, pruned, mass, against, recorder):
-    """The runs of one trace: exact, search, recorded; recipe and result."""
-    start, run = time.monotonic(), job.run
-    dense = job.logits(exact=True) if against == "dense" else None
+class Recording:
+    """`trace`: the Trace, once the block of record() is left."""
+
+    trace = None
+
+
+@contextlib.contextmanager
+def record(
+    model,
+    input_ids,
+    path=None,
+    *,
+    k=None,
+    pruned=None,
+    mass=None,
+    tokenizer=None,
+    cert_rows=32,
+    seed=0,
+    layers=None,
+    heads=None,
+    groups=None,
+    lse=False,
+    threads=0,
+    precise=False,
+    **params,
+):
+    """Records the forward pass over these tokens that is made inside the block, by whatever tool and with whatever
+    hooks and edits -> Recording.
+
+        with hf.record(model, input_ids, k=16) as run:
+            model(input_ids)                    # or nnsight's .trace(), TransformerLens' run_with_cache, ...
+        run.trace
+
+    Arguments as trace()'s; the budget is k (default 64), pruned or mass. The pass may go in several calls through one
+    cache. ValueError if it was not made, or not to the end; what the block raises."""
+    check_budget(k, pruned, mass, "none", default=True)
+    job, folder, path, recorder = begin(
+        model,
+        input_ids,
+        path,
+        tokenizer,
+        params,
+        auto=pruned is not None,
+        threads=threads,
+        precise=precise,
+        cert_rows=cert_rows,
+        seed=seed,
+        layers=layers,
+        heads=heads,
+        groups=groups,
+        lse=lse,
+    )
+    start, recording = time.monotonic(), Recording()
+    with implementation(model, NAME), recorder.writer as writer:
+        set_budget(job, 64 if k is None and mass is None else k, pruned, mass)
+        token = _running.set(replace(job.run, writers={0: recorder}))
+        try:
+            yield recording
+        finally:
+            _running.reset(token)
+        finish(job, writer, recorder, None, None, start, recipe(job, pruned, mass, job.run.params.k))
+    recording.trace = open_trace(path)
+    recording.trace.folder = folder
+
+
+def begin(
+    model, input_ids, path, tokenizer, params, *, auto, pruned=None, chunk=2048, threads, precise, cert_rows, seed, groups, **more
+):
+    """(Job, folder of a temporary file or None, path, Recorder) of a run; the budget is not set yet."""
+    ids, text_pieces = tokens_of(input_ids, tokenizer)
+    if auto:  # as the program does
+        params.setdefault("pooled", params.get("method", "stream") in POOLING)
+        params.setdefault("grow_tok", -1)
+    if params.get("grow_tok") == -1:
+        params["grow_tok"] = ids.shape[1]
+    groups = groups_of(groups, text_pieces)
+    chunk = whole(chunk, "chunk", 1, 2**31 - 1)
+    window = window_of(model)  # it shows at once where the first micro-batch reaches beyond it
+    exact_below = 0 if min(chunk, ids.shape[1]) > window else window
+    if pruned is not None and not {"bq", "bk"} & set(params):
+        params["bq"], params["bk"] = _core.blocks_for_pruned(pruned, ids.shape[1], _core.Params(**params), exact_below)
+    run = _layer.Run(_core.Params(**params), exact_below=exact_below, pool=_core.Pool(threads), precise=precise)
+    register_once()
+    folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None
+    path = path if path is not None else Path(folder.name) / "run.trace"
+    job = Job(model, ids, run, chunk)
+    writer = Writer(path, job.n_tok, run.params.bq, run.params.bk, groups=groups, **more)
+    writer.tokens(ids[0].numpy(), text_pieces)
+    return job, folder, path, _layer.Recorder(writer, job.n_tok, cert_rows, seed, more["lse"], exact_below)
+
+
+def set_budget(job, k, pruned, mass):
+    p = job.run.params
     if pruned is not None:
-        run.params = replace(run.params, k=_core.k_for_pruned(pruned, job.n_tok, run.params, run.exact_below))
+        job.run.params = replace(p, k=_core.k_for_pruned(pruned, job.n_tok, p, job.run.exact_below))
     elif mass is not None:
-        run.params = replace(run.params, mass=mass, k=256 if k is None else k)
-    elif k in (None, "auto"):
-        run.params = replace(run.params, k=search(job, dense))
+        job.run.params = replace(p, mass=mass, k=256 if k is None else k)
     else:
-        run.params = replace(run.params, k=k)
-    writer.json("recipe", recipe(job, pruned, mass, k))
+        job.run.params = replace(p, k=k)
+
+
+def runs(job, writer, k, pruned, mass, against, recorder):
+    """The runs of one trace: exact, search, recorded; recipe and result."""
+    start = time.monotonic()
+    dense = job.logits(exact=True) if against == "dense" else None
+    auto = k in (None, "auto") and pruned is None and mass is None
+    set_budget(job, search(job, dense) if auto else k, pruned, mass)
     last = job.logits(writers={0: recorder})
+    finish(job, writer, recorder, dense, last, start, recipe(job, pruned, mass, k))
+
+
+def finish(job, writer, recorder, dense, last, start, told):
     if not recorder.pairs:
         raise ValueError("the model called sparsetrace's attention for no causal layer: nothing can be traced")
+    if min(recorder.end.values()) != job.n_tok:
+        raise ValueError(f"the model ran over {min(recorder.end.values())} of {job.n_tok} tokens")
+    writer.json("recipe", told)
     writer.json("result", result(job, recorder, dense, last, time.monotonic() - start))
     writer.finish()
 
@@ -236,8 +343,7 @@ def search(job, dense):
     return good
 
 
-# ---- what goes in and what is said
-# -------------------------------------------------------------------------------------
+# ---- what goes in and what is said -----------------------------------------------------------------------------------
 
 
 def register_once():
@@ -245,16 +351,17 @@ def register_once():
         register()
 
 
-def check_budget(k, pruned, mass, against):
+def check_budget(k, pruned, mass, against, default=False):
+    """default: there is one, which is neither a search nor agrees with anything."""
     if against not in ("dense", "none"):
         raise ValueError(f"against is {against!r}; 'dense' or 'none' is wanted")
     if pruned is not None and (k is not None or mass is not None):
         raise ValueError("pruned is a budget of its own: not with k or mass")
     if k == "auto" and mass is not None:
         raise ValueError("mass goes with a k that is a number, or none")
-    if isinstance(k, str) and k != "auto":
-        raise ValueError(f"k is {k!r}; a number or 'auto' is wanted")
-    if against == "none" and pruned is None and mass is None and k in (None, "auto"):
+    if isinstance(k, str) and (k != "auto" or default):
+        raise ValueError(f"k is {k!r}; a number{'' if default else ' or ' + repr('auto')} is wanted")
+    if not default and against == "none" and pruned is None and mass is None and k in (None, "auto"):
         raise ValueError("the budget auto needs something to agree with: against='dense'")
 
 
@@ -275,6 +382,17 @@ def tokens_of(input_ids, tokenizer):
             "trace for each of a batch, without its padding"
         )
     return ids, None if tokenizer is None else pieces_of(tokenizer, ids[0].tolist())
+
+
+def groups_of(groups, pieces):
+    """Spans of tokens, or None."""
+    if not isinstance(groups, str):
+        return groups
+    if groups != "sentences":
+        raise ValueError(f"groups is {groups!r}; spans of tokens [S, 2] or 'sentences' is wanted")
+    if pieces is None:
+        raise ValueError("groups='sentences' needs the text: tokenizer=")
+    return tokens_of_bytes(sentences(b"".join(pieces)), pieces)
 
 
 def window_of(model):
@@ -317,25 +435,32 @@ def recipe(job, pruned, mass, k):
     }
 
 
-def result(job, recorder, dense, last, seconds):
-    """The report: keys as those of `sparsetrace trace --json`, as far as there is the same."""
-    kept, visible = recorder.pruned
+def next_token(dense, last):
+    """What the report says of it, and the divergence in nats or None."""
+    if last is None:
+        return {"against": "none", "agree": None}, None
     p = torch.log_softmax(last, -1)
     top = int(last.argmax())
     own = {"id": top, "p": float(p[top].exp())}
-    said = {"against": "none", "agree": None, "sparse": own}
-    kl = None
-    if dense is not None:
-        d = torch.log_softmax(dense, -1)
-        best = torch.topk(d, 2)
-        kl = float((d.exp() * (d - p)).sum().clamp(min=0))
-        said = {
-            "against": "dense",
-            "agree": int(best.indices[0]) == top,
-            "margin": float(best.values[0] - best.values[1]),
-            "dense": {"id": int(best.indices[0]), "p": float(best.values[0].exp())},
-            "sparse": own,
-        }
+    if dense is None:
+        return {"against": "none", "agree": None, "sparse": own}, None
+    d = torch.log_softmax(dense, -1)
+    best = torch.topk(d, 2)
+    said = {
+        "against": "dense",
+        "agree": int(best.indices[0]) == top,
+        "margin": float(best.values[0] - best.values[1]),
+        "dense": {"id": int(best.indices[0]), "p": float(best.values[0].exp())},
+        "sparse": own,
+    }
+    return said, float((d.exp() * (d - p)).sum().clamp(min=0))
+
+
+def result(job, recorder, dense, last, seconds):
+    """The report: keys as those of `sparsetrace trace --json`, as far as there is the same. last: logits of the recorded
+    run, None if they are not known."""
+    kept, visible = recorder.pruned
+    said, kl = next_token(dense, last)
     return {
         "n_tok": job.n_tok,
         "n_layer": len(recorder.pairs),

@@ -38,27 +38,74 @@ void sti_pack_want(sti_pack *p, int64_t lo, int64_t hi)
         p->slot[g] = 0;
 }
 
+/* Asks for a row that is packed soon: rows lie far apart, where the hardware does not look ahead. A
+ * prefetch never faults, and an operand's last rows have nothing behind them. */
+static void read_ahead(const st_rows *x, int64_t head, int64_t tok, int64_t d)
+{
+    int64_t bytes = x->dtype == ST_DTYPE_OTHER ? 64 : (int64_t)sti_dtype_bytes(x->dtype, d);
+    const char *row = sti_row_at(x, head, tok);
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(row + i);
+}
+
+/* n keys from `key` on; meanwhile their values and the keys from `next` on are fetched. */
+static void pack_keys(const sti_pack *p, int16_t *k, float *scale, int64_t key, int64_t n,
+                      int64_t next, float *buf)
+{
+    const sti_kernel_table *t = sti_kernels();
+    const st_rows *x = &p->a->k;
+    stk_packk_fn *fn = x->dtype == ST_DTYPE_F16    ? t->packk_f16_row
+                       : x->dtype == ST_DTYPE_BF16 ? t->packk_bf16_row
+                       : x->dtype == ST_DTYPE_Q8_0 ? t->packk_q8_0_row
+                                                   : t->packk_f32_row;
+    for (int64_t j = 0; j < n; j++) {
+        const void *row = sti_row_at(x, p->kv, key + j);
+        if (p->v != NULL)
+            read_ahead(&p->a->v, p->kv, key + j, p->a->d_v);
+        read_ahead(x, p->kv, sti_min(next + j, p->a->n_k - 1), p->a->d_k);
+        if (x->dtype == ST_DTYPE_OTHER) {
+            sti_read_row(buf, x, p->kv, key + j, p->a->d_k);
+            row = buf;
+        }
+        fn(k + j * p->dp, &scale[j], row, p->a->d_k);
+    }
+}
+
+static void pack_values(const sti_pack *p, int16_t *v, float *scale, int64_t key, int64_t n,
+                        float *buf)
+{
+    const sti_kernel_table *t = sti_kernels();
+    const st_rows *x = &p->a->v;
+    int64_t d = p->a->d_v;
+    stk_packv_fn *fn = x->dtype == ST_DTYPE_F16    ? t->packv_f16_g16
+                       : x->dtype == ST_DTYPE_BF16 ? t->packv_bf16_g16
+                       : x->dtype == ST_DTYPE_Q8_0 ? t->packv_q8_0_g16
+                                                   : t->packv_f32_g16;
+    if (x->dtype == ST_DTYPE_OTHER) {
+        for (int64_t j = 0; j < n; j++)
+            sti_read_row(buf + j * d, x, p->kv, key + j, d);
+        fn(v, scale, buf, n, d, d * (int64_t)sizeof *buf);
+        return;
+    }
+    fn(v, scale, sti_row_at(x, p->kv, key), n, d, x->stride_tok_bytes);
+}
+
 /* One group; the keys behind the last one stay zero. */
 static void fill_group(const struct fill *f, int64_t slot, float *buf)
 {
     sti_pack *p = f->p;
     const st_attn *a = p->a;
-    int64_t key = (int64_t)f->group[slot] * STK_GROUP;
-    int64_t n = sti_min(STK_GROUP, a->n_k - key), ld;
+    int64_t key = (int64_t)f->group[slot] * STK_GROUP, n = sti_min(STK_GROUP, a->n_k - key);
+    int64_t next = (int64_t)f->group[sti_min(slot + 1, p->n_slot - 1)] * STK_GROUP;
     int16_t *k = p->k + slot * STK_GROUP * p->dp;
     float *k_scale = p->k_scale + slot * STK_GROUP;
-    const float *x = sti_read_rows(buf, &a->k, p->kv, key, n, a->d_k, &ld);
     if (n < STK_GROUP || p->dp != a->d_k) {
         memset(k, 0, (size_t)p->dp * STK_GROUP * sizeof *k);
         memset(k_scale, 0, STK_GROUP * sizeof *k_scale);
     }
-    for (int64_t j = 0; j < n; j++)
-        sti_kernels()->packk_i16_row(k + j * p->dp, &k_scale[j], x + j * ld, a->d_k);
-    if (p->v == NULL)
-        return;
-    x = sti_read_rows(buf, &a->v, p->kv, key, n, a->d_v, &ld);
-    sti_kernels()->packv_i16_g16(p->v + slot * STK_GROUP * a->d_v, p->v_scale + slot * a->d_v, x, n,
-                                 a->d_v, ld);
+    pack_keys(p, k, k_scale, key, n, next, buf);
+    if (p->v != NULL)
+        pack_values(p, p->v + slot * STK_GROUP * a->d_v, p->v_scale + slot * a->d_v, key, n, buf);
 }
 
 static void fill_task(void *ctx, int64_t task, int thread)

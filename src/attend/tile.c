@@ -124,7 +124,7 @@ static void load_query(sti_tile_work *w, const sti_tile *tile, int r)
     } else {
         int16_t *row = (int16_t *)(w->row_buf + a->d_k), *qt = (int16_t *)w->qt;
         row[w->pack->dp - 1] = 0;
-        sti_kernels()->packk_i16_row(row, &w->q_scale[r], w->row_buf, a->d_k);
+        sti_kernels()->packk_f32_row(row, &w->q_scale[r], w->row_buf, a->d_k);
         for (int c = 0; c < w->pack->dp; c += 2)
             memcpy(qt + (c * R + 2 * r), row + c, 2 * sizeof *row);
     }
@@ -327,15 +327,27 @@ static part part_of(const sti_tile_work *w, const sti_segment *seg, int64_t i)
                   .slot = w->pack->slot[group]};
 }
 
-/* Scores of a part's 16 keys into s [STK_GROUP, R]; -inf for those that are not its own. */
-static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const part *x)
+static const int16_t *packed_keys(const sti_tile_work *w, int64_t slot)
+{
+    return w->pack->k + slot * STK_GROUP * w->pack->dp;
+}
+
+static const int16_t *packed_values(const sti_tile_work *w, int64_t slot)
+{
+    return w->pack->v + slot * STK_GROUP * w->a->d_v;
+}
+
+/* Scores of a part's 16 keys into s [STK_GROUP, R]; -inf for those that are not its own. `ahead`:
+ * packed numbers that are wanted next. */
+static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const part *x,
+                        const int16_t *ahead)
 {
     const sti_kernel_table *t = sti_kernels();
     const sti_pack *p = w->pack;
     int64_t key = x->lo / STK_GROUP * STK_GROUP, before = x->lo - key, n = x->hi - x->lo;
     (w->R == 16 ? t->iqk_i16_r16 : t->iqk_i16_r32)(s, (const int16_t *)w->qt, w->q_scale,
-                                                   p->k + x->slot * STK_GROUP * p->dp,
-                                                   p->k_scale + x->slot * STK_GROUP, p->dp);
+                                                   packed_keys(w, x->slot),
+                                                   p->k_scale + x->slot * STK_GROUP, p->dp, ahead);
     if (w->a->softcap > 0.0f)
         (w->R == 16 ? t->softcap_f32_r16 : t->softcap_f32_r32)(s, STK_GROUP, w->a->softcap);
     for (int64_t j = 0; n < STK_GROUP && j < STK_GROUP; j++)
@@ -349,12 +361,13 @@ static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const 
     sti_hide_scores(&w->hide, s + before * w->R, w->R, x->lo, n);
 }
 
-static void part_values(sti_tile_work *w, const int16_t *p, const float *f, const part *x)
+static void part_values(sti_tile_work *w, const int16_t *p, const float *f, const part *x,
+                        const int16_t *ahead)
 {
     const sti_kernel_table *t = sti_kernels();
     int64_t d = w->a->d_v;
-    (w->R == 16 ? t->ipv_i16_r16 : t->ipv_i16_r32)(
-        w->out, p, f, w->pack->v + x->slot * STK_GROUP * d, w->pack->v_scale + x->slot * d, d);
+    (w->R == 16 ? t->ipv_i16_r16 : t->ipv_i16_r32)(w->out, p, f, packed_values(w, x->slot),
+                                                   w->pack->v_scale + x->slot * d, d, ahead);
 }
 
 /* Part by part, so that a row's sum does not depend on how keys were cut into segments. */
@@ -372,30 +385,26 @@ static void part_values(sti_tile_work *w, const int16_t *p, const float *f, cons
 ADD_SUMS(16)
 ADD_SUMS(32)
 
-/* Asks for the lines of an array that is read soon. */
-static void prefetch(const void *p, int64_t bytes)
-{
-    for (int64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)p + i);
-}
-
+/* `next`: the segment after the chunk, NULL at the end. While a part is computed, the one after it
+ * comes into the cache: packed groups lie anywhere. */
 static bool run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg,
-                            int64_t begin, int64_t end, int32_t chunk, bool values, bool shares)
+                            int64_t begin, int64_t end, const sti_segment *next, int32_t chunk,
+                            bool values, bool shares)
 {
     const sti_kernel_table *t = sti_kernels();
     _Alignas(64) float ignored[STI_TILE_ROWS] = {0};
     part parts[STI_CHUNK_PARTS];
+    const int16_t *after;
     int64_t n = 0, R = w->R;
     for (int64_t i = begin; i < end; i++)
         for (int64_t j = 0; j < n_parts(&seg[i]); j++)
             parts[n++] = part_of(w, &seg[i], j);
+    after = packed_keys(w, next != NULL ? part_of(w, next, 0).slot : parts[n - 1].slot);
     for (int64_t i = 0; i < n; i++) {
-        const sti_pack *p = w->pack;
-        if (i + 1 < n)
-            prefetch(p->k + parts[i + 1].slot * STK_GROUP * p->dp, STK_GROUP * p->dp * 2);
-        if (values)
-            prefetch(p->v + parts[i].slot * STK_GROUP * w->a->d_v, STK_GROUP * w->a->d_v * 2);
-        part_scores(w, tile, w->s, &parts[i]);
+        const int16_t *ahead = i + 1 < n ? packed_keys(w, parts[i + 1].slot)
+                               : values  ? packed_values(w, parts[0].slot)
+                                         : after;
+        part_scores(w, tile, w->s, &parts[i], ahead);
         (R == 16 ? t->prob_i16_r16 : t->prob_i16_r32)(w->p + i * STK_GROUP * R, w->part_max + i * R,
                                                       w->part_sum + i * R, w->s);
     }
@@ -418,7 +427,8 @@ static bool run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
                                   w->p + i * STK_GROUP * R, w->part_max + i * R))
             return false;
     for (int64_t i = 0; values && i < n; i++)
-        part_values(w, w->p + i * STK_GROUP * R, w->part_max + i * R, &parts[i]);
+        part_values(w, w->p + i * STK_GROUP * R, w->part_max + i * R, &parts[i],
+                    i + 1 < n ? packed_values(w, parts[i + 1].slot) : after);
     return true;
 }
 
@@ -436,8 +446,10 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
     sti_pieces_start(&w->pieces);
     for (int64_t i = 0; i < n_seg; chunk++) {
         int64_t end = chunk_end(w, seg, i, n_seg);
-        if (!(w->pack == NULL ? run_chunk : run_chunk_fixed)(w, tile, seg, i, end, chunk, values,
-                                                             shares))
+        const sti_segment *next = end < n_seg ? &seg[end] : NULL;
+        if (!(w->pack == NULL
+                  ? run_chunk(w, tile, seg, i, end, chunk, values, shares)
+                  : run_chunk_fixed(w, tile, seg, i, end, next, chunk, values, shares)))
             return false;
         if (w->pieces.group != NULL && !sti_pieces_end_chunk(&w->pieces))
             return false;

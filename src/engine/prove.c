@@ -293,7 +293,7 @@ static st_status prepare(struct prove *x, const int32_t *token, const st_edge_se
         STI_TRY(prepare_set(x, &set[i], &proof[i], err));
     x->ggml = st_ggml_params_default();
     x->ggml.select = p->select;
-    x->ggml.exact_below = x->model->info.n_swa;
+    x->ggml.exact_below = st_model_exact_below(x->model, x->n_tok, &p->run);
     x->ggml.cert_rows = 0;
     return st_run_create((st_model *)x->model, token, x->n_tok, &p->run, &x->run, err);
 }

@@ -114,6 +114,13 @@ int sti_run_ubatch(int64_t n_tok, int wish)
     return (int)sti_min(n, sti_round_up(n_tok, 32));
 }
 
+/* A window shows in the first micro-batch if that reaches beyond it. */
+int64_t st_model_exact_below(const st_model *model, int64_t n_tok, const st_run_params *p)
+{
+    int64_t first = sti_min(n_tok, sti_run_ubatch(n_tok, p->n_ubatch));
+    return first > model->info.n_swa && !p->every ? 0 : model->info.n_swa;
+}
+
 /* The largest power of two of positions whose predictions have room. */
 static int64_t every_ubatch(int64_t n_vocab)
 {

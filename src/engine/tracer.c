@@ -260,6 +260,8 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
 static void begin_report(sti_tracer *t, int64_t n_tok)
 {
     st_trace_report *r = t->report;
+    st_run_params rp = t->p->run;
+    rp.every = rp.every || t->p->surprise != NULL;
     *r = (st_trace_report){.n_tok = n_tok,
                            .n_layer = t->model->info.n_layer,
                            .n_head = t->model->info.n_head,
@@ -273,7 +275,7 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
         r->against = n_tok <= DENSE_MAX_TOK ? ST_AGAINST_DENSE : ST_AGAINST_STABLE;
     t->ggml = st_ggml_params_default();
     t->ggml.select = t->p->select;
-    t->ggml.exact_below = t->model->info.n_swa;
+    t->ggml.exact_below = st_model_exact_below(t->model, n_tok, &rp);
     t->ggml.n_tok = n_tok;
     t->ggml.cert_rows = t->p->cert_rows;
     t->ggml.seed = t->p->seed;

@@ -30,17 +30,36 @@ INLINE __m256i rounded(__m256 x)
     return _mm256_cvtps_epi32(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-void stk_packk_i16_row__avx2(int16_t *out, float *scale, const float *x, int64_t d)
+enum stored { STORED_f32, STORED_f16, STORED_bf16, STORED_q8_0 };
+
+/* Elements c to c + 7 of a vector as it is stored; c a multiple of 8 */
+INLINE __m256 elements(const char *x, enum stored type, int64_t c)
+{
+    __m128i h = _mm_setzero_si128();
+    uint16_t scale;
+    if (type == STORED_f32)
+        return _mm256_loadu_ps((const float *)x + c);
+    if (type == STORED_q8_0) {
+        x += c / 32 * 34;
+        memcpy(&scale, x, 2);
+        h = _mm_loadl_epi64((const __m128i *)(x + 2 + c % 32));
+        return _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(scale)),
+                             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(h)));
+    }
+    h = _mm_loadu_si128((const __m128i *)(x + 2 * c));
+    return type == STORED_f16
+               ? _mm256_cvtph_ps(h)
+               : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+/* d a multiple of 16. False: all 0, too small or not finite: the plain kernel knows. */
+INLINE bool packk(int16_t *out, float *scale, const char *x, enum stored type, int64_t d)
 {
     __m256 sum0 = _mm256_setzero_ps(), sum1 = sum0;
     __m128 q;
     float norm, inv;
-    if (d % 16 != 0) {
-        stk_packk_i16_row__scalar(out, scale, x, d);
-        return;
-    }
     for (int64_t c = 0; c < d; c += 16) {
-        __m256 v0 = _mm256_loadu_ps(x + c), v1 = _mm256_loadu_ps(x + c + 8);
+        __m256 v0 = elements(x, type, c), v1 = elements(x, type, c + 8);
         sum0 = _mm256_add_ps(sum0, _mm256_mul_ps(v0, v0));
         sum1 = _mm256_add_ps(sum1, _mm256_mul_ps(v1, v1));
     }
@@ -48,29 +67,28 @@ void stk_packk_i16_row__avx2(int16_t *out, float *scale, const float *x, int64_t
     q = _mm_add_ps(_mm256_castps256_ps128(sum0), _mm256_extractf128_ps(sum0, 1));
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     norm = sqrtf(_mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q))));
-    if (!(norm > 0.0f && norm <= STK_FLT_MAX && 32700.0f / norm <= STK_FLT_MAX)) {
-        stk_packk_i16_row__scalar(out, scale, x, d);
-        return;
-    }
+    if (!(norm > 0.0f && norm <= STK_FLT_MAX && 32700.0f / norm <= STK_FLT_MAX))
+        return false;
     inv = 32700.0f / norm;
     for (int64_t c = 0; c < d; c += 16) {
-        __m256i lo = rounded(_mm256_mul_ps(_mm256_loadu_ps(x + c), _mm256_set1_ps(inv)));
-        __m256i hi = rounded(_mm256_mul_ps(_mm256_loadu_ps(x + c + 8), _mm256_set1_ps(inv)));
+        __m256i lo = rounded(_mm256_mul_ps(elements(x, type, c), _mm256_set1_ps(inv)));
+        __m256i hi = rounded(_mm256_mul_ps(elements(x, type, c + 8), _mm256_set1_ps(inv)));
         lo = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
         _mm256_storeu_si256((__m256i *)(out + c), lo);
     }
     *scale = norm / 32700.0f;
+    return true;
 }
 
-/* Eight channels; false if one of them is not finite, all 0 or too small: the plain kernel knows.
- */
-INLINE bool packv_channels(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                           int64_t ldx)
+/* Eight channels from c on; false if one of them is not finite, all 0 or too small. */
+INLINE bool packv_channels(int16_t *out, float *scale, const char *x, enum stored type, int64_t c,
+                           int64_t n, int64_t d, int64_t stride_bytes)
 {
-    const __m256 largest = _mm256_set1_ps(STK_FLT_MAX);
-    __m256 a = _mm256_setzero_ps(), good = _mm256_castsi256_ps(_mm256_set1_epi32(-1)), inv;
+    const __m256 largest = _mm256_set1_ps(STK_FLT_MAX), zero = _mm256_setzero_ps();
+    __m256 a = zero, good = _mm256_castsi256_ps(_mm256_set1_epi32(-1)), inv;
     for (int64_t j = 0; j < n; j++) {
-        __m256 b = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_loadu_ps(x + j * ldx));
+        __m256 v = elements(x + j * stride_bytes, type, c);
+        __m256 b = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
         good = _mm256_and_ps(good, _mm256_cmp_ps(b, largest, _CMP_LE_OQ));
         a = _mm256_max_ps(b, a);
     }
@@ -78,27 +96,44 @@ INLINE bool packv_channels(int16_t *out, float *scale, const float *x, int64_t n
     good = _mm256_and_ps(good, _mm256_cmp_ps(inv, largest, _CMP_LE_OQ));
     if (_mm256_movemask_ps(good) != 0xff)
         return false;
-    _mm256_storeu_ps(scale, _mm256_div_ps(a, _mm256_set1_ps(4095.0f * 32767.0f)));
+    _mm256_storeu_ps(scale + c, _mm256_div_ps(a, _mm256_set1_ps(4095.0f * 32767.0f)));
     for (int64_t j = 0; j < STK_GROUP; j += 2) {
-        __m256 v0 = j < n ? _mm256_loadu_ps(x + j * ldx) : _mm256_setzero_ps();
-        __m256 v1 = j + 1 < n ? _mm256_loadu_ps(x + (j + 1) * ldx) : _mm256_setzero_ps();
+        __m256 v0 = j < n ? elements(x + j * stride_bytes, type, c) : zero;
+        __m256 v1 = j + 1 < n ? elements(x + (j + 1) * stride_bytes, type, c) : zero;
         __m256i lo = rounded(_mm256_mul_ps(v0, inv)), hi = rounded(_mm256_mul_ps(v1, inv));
         lo = _mm256_or_si256(_mm256_and_si256(lo, _mm256_set1_epi32(0xffff)),
                              _mm256_slli_epi32(hi, 16));
-        _mm256_storeu_si256((__m256i *)(out + j / 2 * d * 2), lo);
+        _mm256_storeu_si256((__m256i *)(out + (j / 2 * d + c) * 2), lo);
     }
     return true;
 }
 
-void stk_packv_i16_g16__avx2(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                             int64_t ldx)
+INLINE bool packv(int16_t *out, float *scale, const char *x, enum stored type, int64_t n, int64_t d,
+                  int64_t stride_bytes)
 {
     bool ok = d % 8 == 0;
     for (int64_t c = 0; ok && c < d; c += 8)
-        ok = packv_channels(out + c * 2, scale + c, x + c, n, d, ldx);
-    if (!ok)
-        stk_packv_i16_g16__scalar(out, scale, x, n, d, ldx);
+        ok = packv_channels(out, scale, x, type, c, n, d, stride_bytes);
+    return ok;
 }
+
+#define PACK(type)                                                                                 \
+    void stk_packk_##type##_row__avx2(int16_t *out, float *scale, const void *x, int64_t d)        \
+    {                                                                                              \
+        if (d % 16 != 0 || !packk(out, scale, x, STORED_##type, d))                                \
+            stk_packk_##type##_row__scalar(out, scale, x, d);                                      \
+    }                                                                                              \
+    void stk_packv_##type##_g16__avx2(int16_t *out, float *scale, const void *x, int64_t n,        \
+                                      int64_t d, int64_t stride_bytes)                             \
+    {                                                                                              \
+        if (!packv(out, scale, x, STORED_##type, n, d, stride_bytes))                              \
+            stk_packv_##type##_g16__scalar(out, scale, x, n, d, stride_bytes);                     \
+    }
+
+PACK(f32)
+PACK(f16)
+PACK(bf16)
+PACK(q8_0)
 
 /* Four keys against the 16 rows at q, of a tile R wide */
 INLINE void iqk_keys(float *s, const int16_t *q, const float *qscale, const int16_t *k,
@@ -124,9 +159,17 @@ INLINE void iqk_keys(float *s, const int16_t *q, const float *qscale, const int1
         }
 }
 
-INLINE void iqk(float *s, const int16_t *q, const float *qscale, const int16_t *k,
-                const float *kscale, int64_t dp, int R)
+/* A line of 32 numbers for each pair of channels: all 16 d */
+INLINE void fetch(const int16_t *ahead, int64_t d)
 {
+    for (int64_t c = 0; c < d; c += 2)
+        _mm_prefetch((const char *)(ahead + c * 16), _MM_HINT_T0);
+}
+
+INLINE void iqk(float *s, const int16_t *q, const float *qscale, const int16_t *k,
+                const float *kscale, int64_t dp, const int16_t *ahead, int R)
+{
+    fetch(ahead, dp);
     for (int strip = 0; strip < R; strip += 16)
         for (int j = 0; j < STK_GROUP; j += 4)
             iqk_keys(s + j * R + strip, q + strip * 2, qscale + strip, k + j * dp, kscale + j, dp,
@@ -198,8 +241,9 @@ INLINE void ipv_channels(float *o, const int16_t *p, const float *f, const int16
 }
 
 INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, const float *vscale,
-                int64_t d, int R)
+                int64_t d, const int16_t *ahead, int R)
 {
+    fetch(ahead, d);
     for (int strip = 0; strip < R; strip += 16) {
         int64_t c = 0;
         for (; c + 4 <= d; c += 4)
@@ -234,18 +278,19 @@ INLINE void keysum(float *sum, const int16_t *p, const float *f, int64_t first, 
 
 #define FORMS(R)                                                                                   \
     void stk_iqk_i16_r##R##__avx2(float *s, const int16_t *q, const float *qscale,                 \
-                                  const int16_t *k, const float *kscale, int64_t dp)               \
+        const int16_t *k, const float *kscale, int64_t dp,                                         \
+        const int16_t *ahead)                                                                      \
     {                                                                                              \
-        iqk(s, q, qscale, k, kscale, dp, R);                                                       \
+        iqk(s, q, qscale, k, kscale, dp, ahead, R);                                                \
     }                                                                                              \
     void stk_prob_i16_r##R##__avx2(int16_t *p, float *max, float *sum, const float *s)             \
     {                                                                                              \
         prob(p, max, sum, s, R);                                                                   \
     }                                                                                              \
     void stk_ipv_i16_r##R##__avx2(float *o, const int16_t *p, const float *f, const int16_t *v,    \
-                                  const float *vscale, int64_t d)                                  \
+        const float *vscale, int64_t d, const int16_t *ahead)                                      \
     {                                                                                              \
-        ipv(o, p, f, v, vscale, d, R);                                                             \
+        ipv(o, p, f, v, vscale, d, ahead, R);                                                      \
     }                                                                                              \
     void stk_keysum_i16_r##R##__avx2(float *sum, const int16_t *p, const float *f, int64_t first,  \
                                      int64_t end)                                                  \

@@ -8,6 +8,7 @@
  */
 #include <immintrin.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -22,46 +23,63 @@ INLINE __m512i pair(const int16_t *x)
     return _mm512_set1_epi32(w);
 }
 
-/* The first m of 16 floats, then zeros */
-INLINE __m512 load_some(const float *x, int64_t m)
-{
-    return _mm512_maskz_loadu_ps(m >= 16 ? 0xffff : (__mmask16)((1u << m) - 1), x);
-}
-
 INLINE __m512i rounded(__m512 x)
 {
     return _mm512_cvt_roundps_epi32(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-void stk_packk_i16_row__avx512(int16_t *out, float *scale, const float *x, int64_t d)
+enum stored { STORED_f32, STORED_f16, STORED_bf16, STORED_q8_0 };
+
+/* Elements c to c + 15 of a vector of d as it is stored, zeros behind its end; 16 divides c */
+INLINE __m512 elements(const char *x, enum stored type, int64_t c, int64_t d)
+{
+    __mmask16 lanes = d - c >= 16 ? 0xffff : (__mmask16)((1u << (d - c)) - 1);
+    __m256i h;
+    uint16_t scale;
+    if (type == STORED_f32)
+        return _mm512_maskz_loadu_ps(lanes, (const float *)x + c);
+    if (type == STORED_q8_0) {
+        x += c / 32 * 34;
+        memcpy(&scale, x, 2);
+        __m128i q = _mm_loadu_si128((const __m128i *)(x + 2 + c % 32));
+        return _mm512_mul_ps(_mm512_set1_ps(_cvtsh_ss(scale)),
+                             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q)));
+    }
+    h = _mm256_maskz_loadu_epi16(lanes, x + 2 * c);
+    return type == STORED_f16
+               ? _mm512_cvtph_ps(h)
+               : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* False: all 0, too small or not finite: the plain kernel knows. */
+INLINE bool packk(int16_t *out, float *scale, const char *x, enum stored type, int64_t d)
 {
     __m512 sum = _mm512_setzero_ps();
     __m256 h;
     __m128 q;
     float norm, inv;
     for (int64_t c = 0; c < d; c += 16) {
-        __m512 v = load_some(x + c, d - c);
+        __m512 v = elements(x, type, c, d);
         sum = _mm512_add_ps(sum, _mm512_mul_ps(v, v));
     }
     h = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
     q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     norm = sqrtf(_mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q))));
-    if (!(norm > 0.0f && norm <= STK_FLT_MAX && 32700.0f / norm <= STK_FLT_MAX)) {
-        stk_packk_i16_row__scalar(out, scale, x, d);
-        return;
-    }
+    if (!(norm > 0.0f && norm <= STK_FLT_MAX && 32700.0f / norm <= STK_FLT_MAX))
+        return false;
     inv = 32700.0f / norm;
     for (int64_t c = 0; c < d; c += 16) {
-        __m512i v = rounded(_mm512_mul_ps(load_some(x + c, d - c), _mm512_set1_ps(inv)));
+        __m512i v = rounded(_mm512_mul_ps(elements(x, type, c, d), _mm512_set1_ps(inv)));
         _mm256_mask_storeu_epi16(out + c, d - c >= 16 ? 0xffff : (__mmask16)((1u << (d - c)) - 1),
                                  _mm512_cvtepi32_epi16(v));
     }
     *scale = norm / 32700.0f;
+    return true;
 }
 
-void stk_packv_i16_g16__avx512(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                               int64_t ldx)
+INLINE void packv(int16_t *out, float *scale, const char *x, enum stored type, int64_t n, int64_t d,
+                  int64_t stride_bytes)
 {
     const __m512 largest = _mm512_set1_ps(STK_FLT_MAX), zero = _mm512_setzero_ps();
     for (int64_t c = 0; c < d; c += 16) {
@@ -69,7 +87,7 @@ void stk_packv_i16_g16__avx512(int16_t *out, float *scale, const float *x, int64
         __m512 v[STK_GROUP], a = zero, inv, step;
         for (int64_t j = 0; j < STK_GROUP; j++) {
             __m512 b;
-            v[j] = j < n ? _mm512_maskz_loadu_ps(lanes, x + j * ldx + c) : zero;
+            v[j] = j < n ? elements(x + j * stride_bytes, type, c, d) : zero;
             b = _mm512_abs_ps(v[j]);
             good &= _mm512_cmp_ps_mask(b, largest, _CMP_LE_OQ);
             a = _mm512_max_ps(b, a);
@@ -90,6 +108,26 @@ void stk_packv_i16_g16__avx512(int16_t *out, float *scale, const float *x, int64
     }
 }
 
+#define PACK(type)                                                                                 \
+    void stk_packk_##type##_row__avx512(int16_t *out, float *scale, const void *x, int64_t d)      \
+    {                                                                                              \
+        if (!packk(out, scale, x, STORED_##type, d))                                               \
+            stk_packk_##type##_row__scalar(out, scale, x, d);                                      \
+    }                                                                                              \
+    void stk_packv_##type##_g16__avx512(int16_t *out, float *scale, const void *x, int64_t n,      \
+                                        int64_t d, int64_t stride_bytes)                           \
+    {                                                                                              \
+        if (n == STK_GROUP) /* the usual case, without a branch for each key */                    \
+            packv(out, scale, x, STORED_##type, STK_GROUP, d, stride_bytes);                       \
+        else                                                                                       \
+            packv(out, scale, x, STORED_##type, n, d, stride_bytes);                               \
+    }
+
+PACK(f32)
+PACK(f16)
+PACK(bf16)
+PACK(q8_0)
+
 /* acc += x . b by pairs. Not the intrinsic: with it GCC 12 copies every accumulator twice a round.
  */
 INLINE void dot2(__m512i *acc, __m512i x, __m512i b)
@@ -98,7 +136,7 @@ INLINE void dot2(__m512i *acc, __m512i x, __m512i b)
 }
 
 INLINE void iqk(float *s, const int16_t *q, const float *qscale, const int16_t *k,
-                const float *kscale, int64_t dp, int NV)
+                const float *kscale, int64_t dp, const int16_t *ahead, int NV)
 {
     for (int j0 = 0; j0 < STK_GROUP; j0 += 8) {
         const int16_t *k0 = k + j0 * dp;
@@ -108,6 +146,8 @@ INLINE void iqk(float *s, const int16_t *q, const float *qscale, const int16_t *
                 acc[j][v] = _mm512_setzero_si512();
         for (int64_t c = 0; c < dp; c += 2) {
             __m512i x[2];
+            if (j0 == 0) /* a line of 32 numbers for each pair of channels: all 16 dp */
+                _mm_prefetch((const char *)(ahead + c * 16), _MM_HINT_T0);
             for (int v = 0; v < NV; v++)
                 x[v] = _mm512_loadu_si512(q + (c * NV + 2 * v) * 16);
             for (int j = 0; j < 8; j++) {
@@ -202,7 +242,7 @@ INLINE void ipv_channels(float *o, const __m512i P[8][2], const __m512 *f, const
 }
 
 INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, const float *vscale,
-                int64_t d, int NV)
+                int64_t d, const int16_t *ahead, int NV)
 {
     __m512i P[8][2];
     __m512 F[2];
@@ -212,8 +252,11 @@ INLINE void ipv(float *o, const int16_t *p, const float *f, const int16_t *v, co
             P[j][i] = _mm512_loadu_si512(p + (j * NV + i) * 32);
     for (int i = 0; i < NV; i++)
         F[i] = _mm512_loadu_ps(f + i * 16);
-    for (; c + 4 <= d; c += 4)
+    for (; c + 4 <= d; c += 4) {
+        _mm_prefetch((const char *)(ahead + c * 16), _MM_HINT_T0);
+        _mm_prefetch((const char *)(ahead + c * 16 + 32), _MM_HINT_T0);
         ipv_channels(o + c * NV * 16, P, F, v + c * 2, vscale + c, d, 4, NV);
+    }
     for (; c < d; c++)
         ipv_channels(o + c * NV * 16, P, F, v + c * 2, vscale + c, d, 1, NV);
 }
@@ -241,18 +284,19 @@ INLINE void keysum(float *sum, const int16_t *p, const float *f, int64_t first, 
 
 #define FORMS(R)                                                                                   \
     void stk_iqk_i16_r##R##__avx512(float *s, const int16_t *q, const float *qscale,               \
-                                    const int16_t *k, const float *kscale, int64_t dp)             \
+        const int16_t *k, const float *kscale, int64_t dp,                                         \
+        const int16_t *ahead)                                                                      \
     {                                                                                              \
-        iqk(s, q, qscale, k, kscale, dp, R / 16);                                                  \
+        iqk(s, q, qscale, k, kscale, dp, ahead, R / 16);                                           \
     }                                                                                              \
     void stk_prob_i16_r##R##__avx512(int16_t *p, float *max, float *sum, const float *s)           \
     {                                                                                              \
         prob(p, max, sum, s, R / 16);                                                              \
     }                                                                                              \
     void stk_ipv_i16_r##R##__avx512(float *o, const int16_t *p, const float *f, const int16_t *v,  \
-                                    const float *vscale, int64_t d)                                \
+        const float *vscale, int64_t d, const int16_t *ahead)                                      \
     {                                                                                              \
-        ipv(o, p, f, v, vscale, d, R / 16);                                                        \
+        ipv(o, p, f, v, vscale, d, ahead, R / 16);                                                 \
     }                                                                                              \
     void stk_keysum_i16_r##R##__avx512(float *sum, const int16_t *p, const float *f,               \
                                        int64_t first, int64_t end)                                 \

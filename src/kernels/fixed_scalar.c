@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/util.h"
 #include "kernels/kernels.h"
 
 /* peak / a; 0 where it cannot be had: a = 0 or so small that it overflows */
@@ -16,11 +17,30 @@ static float inverse(float peak, float a)
     return inv <= STK_FLT_MAX ? inv : 0.0f;
 }
 
-void stk_packk_i16_row__scalar(int16_t *out, float *scale, const float *x, int64_t d)
+enum stored { STORED_f32, STORED_f16, STORED_bf16, STORED_q8_0 };
+
+/* Element c of a vector as it is stored */
+static inline float element(const void *x, enum stored type, int64_t c)
+{
+    const char *p = x;
+    uint16_t h;
+    float f;
+    if (type == STORED_f32) {
+        memcpy(&f, p + 4 * c, 4);
+        return f;
+    }
+    memcpy(&h, type == STORED_q8_0 ? p + c / 32 * 34 : p + 2 * c, 2);
+    if (type == STORED_bf16)
+        return sti_bf16_f32(h);
+    f = sti_f16_f32(h);
+    return type == STORED_q8_0 ? f * (float)(int8_t)p[c / 32 * 34 + 2 + c % 32] : f;
+}
+
+static inline void packk(int16_t *out, float *scale, const void *x, enum stored type, int64_t d)
 {
     float lane[16] = {0}, norm, inv;
     for (int64_t c = 0; c < d; c++)
-        lane[c % 16] += x[c] * x[c];
+        lane[c % 16] += element(x, type, c) * element(x, type, c);
     for (int half = 8; half > 0; half /= 2)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
@@ -32,27 +52,43 @@ void stk_packk_i16_row__scalar(int16_t *out, float *scale, const float *x, int64
     }
     inv = inverse(32700.0f, norm);
     for (int64_t c = 0; c < d; c++)
-        out[c] = (int16_t)rintf(x[c] * inv);
+        out[c] = (int16_t)rintf(element(x, type, c) * inv);
     *scale = inv > 0.0f ? norm / 32700.0f : 0.0f;
 }
 
-void stk_packv_i16_g16__scalar(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                               int64_t ldx)
+static inline void packv(int16_t *out, float *scale, const char *x, enum stored type, int64_t n,
+                         int64_t d, int64_t stride_bytes)
 {
     for (int64_t c = 0; c < d; c++) {
-        float a = 0.0f, inv;
+        float v[STK_GROUP] = {0}, a = 0.0f, inv;
         bool finite = true;
         for (int64_t j = 0; j < n; j++) {
-            a = fabsf(x[j * ldx + c]) > a ? fabsf(x[j * ldx + c]) : a;
-            finite = finite && fabsf(x[j * ldx + c]) <= STK_FLT_MAX;
+            v[j] = element(x + j * stride_bytes, type, c);
+            a = fabsf(v[j]) > a ? fabsf(v[j]) : a;
+            finite = finite && fabsf(v[j]) <= STK_FLT_MAX;
         }
         inv = finite ? inverse(4095.0f, a) : 0.0f;
         for (int64_t j = 0; j < STK_GROUP; j++)
-            out[(j / 2 * d + c) * 2 + j % 2] =
-                j < n && finite ? (int16_t)rintf(x[j * ldx + c] * inv) : 0;
+            out[(j / 2 * d + c) * 2 + j % 2] = finite ? (int16_t)rintf(v[j] * inv) : 0;
         scale[c] = !finite ? NAN : inv > 0.0f ? a / (4095.0f * 32767.0f) : 0.0f;
     }
 }
+
+#define PACK(type)                                                                                 \
+    void stk_packk_##type##_row__scalar(int16_t *out, float *scale, const void *x, int64_t d)      \
+    {                                                                                              \
+        packk(out, scale, x, STORED_##type, d);                                                    \
+    }                                                                                              \
+    void stk_packv_##type##_g16__scalar(int16_t *out, float *scale, const void *x, int64_t n,      \
+                                        int64_t d, int64_t stride_bytes)                           \
+    {                                                                                              \
+        packv(out, scale, x, STORED_##type, n, d, stride_bytes);                                   \
+    }
+
+PACK(f32)
+PACK(f16)
+PACK(bf16)
+PACK(q8_0)
 
 static inline void iqk(float *restrict s, const int16_t *restrict q, const float *restrict qscale,
                        const int16_t *restrict k, const float *restrict kscale, int64_t dp, int R)
@@ -110,8 +146,10 @@ static inline void keysum(float *restrict sum, const int16_t *restrict p, const 
 
 #define FORMS(R)                                                                                   \
     void stk_iqk_i16_r##R##__scalar(float *s, const int16_t *q, const float *qscale,               \
-                                    const int16_t *k, const float *kscale, int64_t dp)             \
+        const int16_t *k, const float *kscale, int64_t dp,                                         \
+        const int16_t *ahead)                                                                      \
     {                                                                                              \
+        (void)ahead;                                                                               \
         iqk(s, q, qscale, k, kscale, dp, R);                                                       \
     }                                                                                              \
     void stk_prob_i16_r##R##__scalar(int16_t *p, float *max, float *sum, const float *s)           \
@@ -119,8 +157,9 @@ static inline void keysum(float *restrict sum, const int16_t *restrict p, const 
         prob(p, max, sum, s, R);                                                                   \
     }                                                                                              \
     void stk_ipv_i16_r##R##__scalar(float *o, const int16_t *p, const float *f, const int16_t *v,  \
-                                    const float *vscale, int64_t d)                                \
+        const float *vscale, int64_t d, const int16_t *ahead)                                      \
     {                                                                                              \
+        (void)ahead;                                                                               \
         ipv(o, p, f, v, vscale, d, R);                                                             \
     }                                                                                              \
     void stk_keysum_i16_r##R##__scalar(float *sum, const int16_t *p, const float *f,               \

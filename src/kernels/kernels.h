@@ -32,21 +32,22 @@ typedef void stk_pv_fn(float *o, const float *p, const float *v, int64_t n_key, 
  *
  * packk: out[c] = round(x[c] * 32700 / |x|), *scale = |x| / 32700, |x| Euclid, so that no dot of
  * two packed vectors leaves 32 bits. x = 0 gives zeros and scale 0; a value that is not finite
- * gives zeros and scale NaN. */
+ * gives zeros and scale NaN. x: d elements as they are stored (q8_0: d a multiple of 32). */
 #define STK_GROUP 16
 #define STK_FLT_MAX 3.402823466e38f
-typedef void stk_packk_fn(int16_t *out, float *scale, const float *x, int64_t d);
+typedef void stk_packk_fn(int16_t *out, float *scale, const void *x, int64_t d);
 
-/* n <= 16 rows of d, ldx apart, to out [8][d][2] (two keys side by side, missing ones 0):
- * round(x[j * ldx + c] * 4095 / a[c]), a[c] = max_j |x[j * ldx + c]|; scale[c] = a[c] / 4095 /
- * 32767. Not finite: as packk. */
-typedef void stk_packv_fn(int16_t *out, float *scale, const float *x, int64_t n, int64_t d,
-                          int64_t ldx);
+/* n <= 16 rows of d, stride_bytes apart, to out [8][d][2] (two keys side by side, missing ones 0):
+ * round(x[j][c] * 4095 / a[c]), a[c] = max_j |x[j][c]|; scale[c] = a[c] / 4095 / 32767. Not finite:
+ * as packk. */
+typedef void stk_packv_fn(int16_t *out, float *scale, const void *x, int64_t n, int64_t d,
+                          int64_t stride_bytes);
 
 /* s[j][r] = (sum_c q[r][c] k[j][c]) * (kscale[j] * qscale[r]) for the 16 keys j. q: [dp / 2][R][2],
- * k: [16][dp], dp even, both packed by packk. */
+ * k: [16][dp], dp even, both packed by packk. `ahead`: 16 dp numbers that are wanted next; they are
+ * fetched into the cache meanwhile, at best, and not read. Here and in ipv. */
 typedef void stk_iqk_fn(float *s, const int16_t *q, const float *qscale, const int16_t *k,
-                        const float *kscale, int64_t dp);
+                        const float *kscale, int64_t dp, const int16_t *ahead);
 
 /* m[r] = max_j s[j][r], NaN never wins, and 0 instead of -inf in what follows;
  * e = exp(max(s[j][r] - m[r], -30)) * 32767 to 3e-6, p = e rounded (NaN: 0), sum[r] = sum_j e.
@@ -56,7 +57,7 @@ typedef void stk_prob_fn(int16_t *p, float *max, float *sum, const float *s);
 /* o[c][r] += (sum_j p[j][r] v[j][c]) * vscale[c] * f[r] for the 16 keys. p: of prob, v: of packv.
  */
 typedef void stk_ipv_fn(float *o, const int16_t *p, const float *f, const int16_t *v,
-                        const float *vscale, int64_t d);
+                        const float *vscale, int64_t d, const int16_t *ahead);
 
 /* sum[r] = f[r] * sum_{first <= j < end} p[j][r]: what some of the 16 keys have together. p: of
  * prob, 0 <= first <= end <= 16; the inner sum is exact. */
@@ -91,17 +92,22 @@ typedef void stk_quant_fn(int8_t *out, float *scale, int32_t *sum, const float *
 typedef void stk_idot_fn(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
                          const int32_t *sum, const int32_t *idx, int64_t n, int64_t dp);
 
-/* t[i][r] = dot[i][r] * (vscale[idx[i]] * rscale[r]) + rbase[r], plus t's old value if `add`. */
+/* t[i][r] = dot[i][r] * (vscale[idx[i]] * rscale[r]) + rbase[r] */
 typedef void stk_scale_fn(float *t, const int32_t *dot, const float *vscale, const int32_t *idx,
-                          const float *rscale, const float *rbase, int64_t n, int add);
+                          const float *rscale, const float *rbase, int64_t n);
 
-/* t[i][r] += s2 < 2L ? L + s2 / 2 : sqrt(2L var[idx[i]]) * sqrt(q2[r]), s2 = var[idx[i]] * q2[r],
- * L = ln_b >= 0: from the mean score to the log-sum-exp of exp(L) keys whose scores are normal with
- * variance s2, capped where the largest of them rules (random energy model). q2_root[r] =
- * sqrt(q2[r]).
- */
-typedef void stk_gauss_fn(float *t, const float *var, const int32_t *idx, const float *q2,
-                          const float *q2_root, int64_t n, float ln_b);
+/* scale's score of a block's mean, plus g: s2 = var[idx[i]] * q2[r], L = ln_b >= 0,
+ * g = s2 < 2L ? L + s2 / 2 : sqrt(2L var[idx[i]]) * q2_root[r], q2_root[r] = sqrt(q2[r]): the
+ * log-sum-exp of exp(L) keys whose scores are normal with variance s2, capped where the largest of
+ * them rules (random energy model). */
+typedef void stk_gauss_fn(float *t, const int32_t *dot, const float *vscale, const float *var,
+                          const int32_t *idx, const float *rscale, const float *rbase,
+                          const float *q2, const float *q2_root, int64_t n, float ln_b);
+
+/* scale's score of the middle of a block's range, plus that of half its width (of |q|, no base) */
+typedef void stk_bound_fn(float *t, const int32_t *mid, const float *mid_scale, const int32_t *half,
+                          const float *half_scale, const int32_t *idx, const float *rscale,
+                          const float *rbase, int64_t n);
 
 /* E(x) = exp(x) within 4 %, its mean error near 0: the float whose bits are the integer part of
  * x * STK_E_SLOPE + STK_E_ONE, clamped to 0..STK_E_TOP (Schraudolph 1999). Enough to rank by mass,
@@ -110,13 +116,30 @@ typedef void stk_gauss_fn(float *t, const float *var, const int32_t *idx, const 
 #define STK_E_ONE 1064866816.0f /* 127 * 2^23 less what centres the error */
 #define STK_E_TOP 1900000000.0f
 
+/* E of an argument in its units */
+static inline float stk_e(float y)
+{
+    union {
+        int32_t bits;
+        float e;
+    } x;
+    y = y > 0.0f ? y : 0.0f;
+    x.bits = (int32_t)(y < STK_E_TOP ? y : STK_E_TOP);
+    return x.e;
+}
+
 /* t[i][r] = E(t[i][r] - m[r]); -inf gives 0 */
 typedef void stk_fexp_fn(float *t, const float *m, int64_t n);
 
-/* sum[r] = sum_i E(y), i ascending, with the whole argument in E's units:
- * y = dot[i][r] * (vscale[i] * slope[r]) + base[r]. */
-typedef void stk_esum_fn(float *sum, const int32_t *dot, const float *vscale, const float *slope,
-                         const float *base, int64_t n);
+/* t[i][r] = E(t[i][r] - m[r]) + E(u[i][r] - m[r]) */
+typedef void stk_fexp2_fn(float *t, const float *u, const float *m, int64_t n);
+
+/* The mass of neighbouring keys: sum[r] = sum_i E(y), i ascending, with the whole argument in E's
+ * units, y = (sum_c q[r][c] * vec[i][c]) * (vscale[i] * slope[r]) + base[r]. q, vec, stride, vsum,
+ * dp: as idot's. */
+typedef void stk_imass_fn(float *sum, const int8_t *q, const int8_t *vec, int64_t stride,
+                          const int32_t *vsum, const float *vscale, const float *slope,
+                          const float *base, int64_t n, int64_t dp);
 
 /* sum[r] += t[i][r], i ascending */
 typedef void stk_lanesum_fn(float *sum, const float *t, int64_t n);
@@ -135,8 +158,8 @@ typedef struct sti_kernel_table {
     stk_unpack_fn *unpack_f16_row, *unpack_bf16_row, *unpack_q8_0_row;
     stk_qk_fn *qk_f32_r16, *qk_f32_r32;
     stk_pv_fn *pv_f32_r16, *pv_f32_r32;
-    stk_packk_fn *packk_i16_row;
-    stk_packv_fn *packv_i16_g16;
+    stk_packk_fn *packk_f32_row, *packk_f16_row, *packk_bf16_row, *packk_q8_0_row;
+    stk_packv_fn *packv_f32_g16, *packv_f16_g16, *packv_bf16_g16, *packv_q8_0_g16;
     stk_iqk_fn *iqk_i16_r16, *iqk_i16_r32;
     stk_prob_fn *prob_i16_r16, *prob_i16_r32;
     stk_ipv_fn *ipv_i16_r16, *ipv_i16_r32;
@@ -148,10 +171,12 @@ typedef struct sti_kernel_table {
     stk_rescale_fn *rescale_f32_r16, *rescale_f32_r32;
     stk_quant_fn *quant_i8_row;
     stk_idot_fn *idot_i8_r16;
+    stk_imass_fn *imass_i8_r16;
     stk_scale_fn *scale_i32_r16;
-    stk_gauss_fn *gauss_f32_r16;
+    stk_gauss_fn *gauss_i32_r16;
+    stk_bound_fn *bound_i32_r16;
     stk_fexp_fn *fexp_f32_r16;
-    stk_esum_fn *esum_i32_r16;
+    stk_fexp2_fn *fexp2_f32_r16;
     stk_lanesum_fn *lanesum_f32_r16;
     stk_above_fn *above_i32_row;
     stk_score_fn *score_f32_r16;

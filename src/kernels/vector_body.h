@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * vector_body.h — the elementwise kernels (max, expsum, softcap, rescale, quant, scale, gauss,
- * fexp, esum, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
+ * bound, fexp, fexp2, lanesum, above, score) as plain loops. vector_scalar.c, vector_avx2.c and
  * vector_avx512.c include this text and differ only in the instructions the compiler may use:
  * without contraction every lane does the same roundings, so the bits agree. Include with ISA
  * defined.
@@ -40,10 +40,30 @@ static inline float exp_neg(float x)
     return x >= -87.0f ? p : x < -87.0f ? 0.0f : x;
 }
 
+static inline float max_of(float x, float m)
+{
+    return x > m ? x : m; /* NaN in x never wins */
+}
+
+/* Before a loop over lanes: GCC makes one operation of it only if it has not unrolled it first. */
+#define LANES _Pragma("GCC unroll 1")
+
+/* Two maxima, so that one need not wait for the other. */
 #define MAX_BODY(R)                                                                                \
-    for (int64_t j = 0; j < n; j++)                                                                \
-        for (int r = 0; r < R; r++)                                                                \
-            m[r] = t[j * R + r] > m[r] ? t[j * R + r] : m[r];
+    float a[R], b[R];                                                                              \
+    int64_t j = 0;                                                                                 \
+    memcpy(a, m, sizeof a);                                                                        \
+    memcpy(b, m, sizeof b);                                                                        \
+    for (; j + 2 <= n; j += 2)                                                                     \
+        LANES for (int r = 0; r < R; r++) {                                                        \
+            a[r] = max_of(t[j * R + r], a[r]);                                                     \
+            b[r] = max_of(t[(j + 1) * R + r], b[r]);                                               \
+        }                                                                                          \
+    if (j < n)                                                                                     \
+        LANES for (int r = 0; r < R; r++)                                                          \
+        a[r] = max_of(t[j * R + r], a[r]);                                                         \
+    LANES for (int r = 0; r < R; r++)                                                              \
+        m[r] = max_of(b[r], a[r]);
 
 void NAME(max_f32_r16)(float *restrict m, const float *restrict t, int64_t n)
 {
@@ -56,17 +76,17 @@ void NAME(max_f32_r32)(float *restrict m, const float *restrict t, int64_t n)
 
 #define EXPSUM_BODY(R)                                                                             \
     float base[R], acc[R];                                                                         \
-    for (int r = 0; r < R; r++) {                                                                  \
+    LANES for (int r = 0; r < R; r++) {                                                            \
         base[r] = m[r] == -INFINITY ? 0.0f : m[r];                                                 \
         acc[r] = sum[r];                                                                           \
     }                                                                                              \
     for (int64_t j = 0; j < n; j++)                                                                \
-        for (int r = 0; r < R; r++) {                                                              \
+        LANES for (int r = 0; r < R; r++) {                                                        \
             float e = exp_neg(t[j * R + r] - base[r]);                                             \
             t[j * R + r] = e;                                                                      \
             acc[r] += e;                                                                           \
         }                                                                                          \
-    for (int r = 0; r < R; r++)                                                                    \
+    LANES for (int r = 0; r < R; r++)                                                              \
         sum[r] = acc[r];
 
 void NAME(expsum_f32_r16)(float *restrict t, float *restrict sum, const float *restrict m,
@@ -120,12 +140,16 @@ static inline float finite_or_0(float x)
 void NAME(quant_i8_row)(int8_t *restrict out, float *restrict scale, int32_t *restrict sum,
                         const float *restrict x, int64_t d)
 {
-    float a = 0.0f, inv;
+    float lane[16] = {0}, a = 0.0f, inv;
     int32_t total = 0;
-    for (int64_t c = 0; c < d; c++) {
-        float b = fabsf(finite_or_0(x[c]));
-        a = b > a ? b : a;
-    }
+    int64_t whole = d / 16 * 16;
+    for (int64_t c = 0; c < whole; c += 16)
+        LANES for (int l = 0; l < 16; l++)
+            lane[l] = max_of(fabsf(finite_or_0(x[c + l])), lane[l]);
+    for (int64_t c = whole; c < d; c++)
+        lane[0] = max_of(fabsf(finite_or_0(x[c])), lane[0]);
+    for (int l = 0; l < 16; l++)
+        a = max_of(lane[l], a);
     inv = a > 0.0f ? 127.0f / a : 0.0f;
     if (inv > 3.402823466e38f) /* a is so small that 127 / a overflows */
         inv = a = 0.0f;
@@ -140,60 +164,61 @@ void NAME(quant_i8_row)(int8_t *restrict out, float *restrict scale, int32_t *re
 
 void NAME(scale_i32_r16)(float *restrict t, const int32_t *restrict dot,
                          const float *restrict vscale, const int32_t *restrict idx,
-                         const float *restrict rscale, const float *restrict rbase, int64_t n,
-                         int add)
+                         const float *restrict rscale, const float *restrict rbase, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         float s = vscale[idx != NULL ? idx[i] : i];
-        if (add)
-            for (int r = 0; r < 16; r++)
-                t[i * 16 + r] += (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
-        else
-            for (int r = 0; r < 16; r++)
-                t[i * 16 + r] = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
+        for (int r = 0; r < 16; r++)
+            t[i * 16 + r] = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
     }
 }
 
-void NAME(gauss_f32_r16)(float *restrict t, const float *restrict var, const int32_t *restrict idx,
-                         const float *restrict q2, const float *restrict q2_root, int64_t n,
-                         float ln_b)
+void NAME(gauss_i32_r16)(float *restrict t, const int32_t *restrict dot,
+                         const float *restrict vscale, const float *restrict var,
+                         const int32_t *restrict idx, const float *restrict rscale,
+                         const float *restrict rbase, const float *restrict q2,
+                         const float *restrict q2_root, int64_t n, float ln_b)
 {
     float two_l = 2.0f * ln_b;
     for (int64_t i = 0; i < n; i++) {
-        float v = var[idx[i]], root = sqrtf(two_l * v);
+        float s = vscale[idx[i]], v = var[idx[i]], root = sqrtf(two_l * v);
         for (int r = 0; r < 16; r++) {
+            float x = (float)dot[i * 16 + r] * (s * rscale[r]) + rbase[r];
             float s2 = v * q2[r], normal = ln_b + s2 * 0.5f, capped = root * q2_root[r];
-            t[i * 16 + r] += s2 < two_l ? normal : capped;
+            t[i * 16 + r] = x + (s2 < two_l ? normal : capped);
         }
     }
 }
 
-/* y in E's units */
-static inline float e_bits(float y)
+void NAME(bound_i32_r16)(float *restrict t, const int32_t *restrict mid,
+                         const float *restrict mid_scale, const int32_t *restrict half,
+                         const float *restrict half_scale, const int32_t *restrict idx,
+                         const float *restrict rscale, const float *restrict rbase, int64_t n)
 {
-    float low = y > 0.0f ? y : 0.0f;
-    int32_t bits = (int32_t)(low < STK_E_TOP ? low : STK_E_TOP);
-    float e;
-    memcpy(&e, &bits, 4);
-    return e;
+    for (int64_t i = 0; i < n; i++) {
+        float sm = mid_scale[idx[i]], sh = half_scale[idx[i]];
+        for (int r = 0; r < 16; r++) {
+            float x = (float)mid[i * 16 + r] * (sm * rscale[r]) + rbase[r];
+            t[i * 16 + r] = x + (float)half[i * 16 + r] * (sh * rscale[r]);
+        }
+    }
 }
 
 void NAME(fexp_f32_r16)(float *restrict t, const float *restrict m, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         for (int r = 0; r < 16; r++)
-            t[i * 16 + r] = e_bits((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+            t[i * 16 + r] = stk_e((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
 }
 
-void NAME(esum_i32_r16)(float *restrict sum, const int32_t *restrict dot,
-                        const float *restrict vscale, const float *restrict slope,
-                        const float *restrict base, int64_t n)
+void NAME(fexp2_f32_r16)(float *restrict t, const float *restrict u, const float *restrict m,
+                         int64_t n)
 {
-    float acc[16] = {0};
     for (int64_t i = 0; i < n; i++)
-        for (int r = 0; r < 16; r++)
-            acc[r] += e_bits((float)dot[i * 16 + r] * (vscale[i] * slope[r]) + base[r]);
-    memcpy(sum, acc, sizeof acc);
+        for (int r = 0; r < 16; r++) {
+            float x = stk_e((t[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+            t[i * 16 + r] = x + stk_e((u[i * 16 + r] - m[r]) * STK_E_SLOPE + STK_E_ONE);
+        }
 }
 
 void NAME(lanesum_f32_r16)(float *restrict sum, const float *restrict t, int64_t n)

@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 
 /* Chunk i holds blocks [from[i], to[i]). Scores into w->score. */
 static void score_chunks(sti_work *w, int kv, const int32_t *from, const int32_t *to, int64_t n)
@@ -22,9 +23,9 @@ static void score_chunks(sti_work *w, int kv, const int32_t *from, const int32_t
         centre[i] = (int32_t)(((int64_t)from[i] + to[i]) * w->p->bk / 2);
     if (w->keys->lean) {
         sti_vectors x = sti_fetch_keys(w, kv, 0, centre, n);
-        sti_scores(w, w->t_r, q->q, q->base, &x, NULL, n, false);
+        sti_scores(w, w->t_r, &x, NULL, n);
     } else {
-        sti_scores(w, w->t_r, q->q, q->base, &w->keys->head[kv].key, centre, n, false);
+        sti_scores(w, w->t_r, &w->keys->head[kv].key, centre, n);
     }
     for (int64_t i = 0; i < n; i++) {
         w->score[i] = -INFINITY;
@@ -41,7 +42,7 @@ int64_t sti_select_hip(sti_work *w, const sti_frame *f, int h, int32_t *kept)
     int32_t *from, *to, *best;
     if (!sti_work_reserve(w, sti_max(n, 1)))
         return -1;
-    sti_work_sample(w, &u, h, R16);
+    sti_work_sample(w, &u, h, R16, false);
     from = w->list[0];
     to = w->list[1];
     best = w->list[2];

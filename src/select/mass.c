@@ -3,20 +3,24 @@
  * mass.c — integer scores to softmax mass, and the final ranking by it.
  */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 
-void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
-                const sti_vectors *x, const int32_t *idx, int64_t n, bool add)
+void sti_dots(sti_work *w, int32_t *dot, const int8_t *tile_q, const sti_vectors *x,
+              const int32_t *idx, int64_t n)
 {
-    const sti_kernel_table *k = sti_kernels();
-    k->idot_i8_r16(w->dot_r, tile_q, x->v, w->keys->dp, x->sum, idx, n, w->keys->dp);
-    k->scale_i32_r16(t, w->dot_r, x->scale, idx, w->tile.q_scale, base, n, add);
+    sti_kernels()->idot_i8_r16(dot, tile_q, x->v, w->keys->dp, x->sum, idx, n, w->keys->dp);
+}
+
+void sti_scores(sti_work *w, float *t, const sti_vectors *x, const int32_t *idx, int64_t n)
+{
+    sti_dots(w, w->dot_r, w->tile.q, x, idx, n);
+    sti_kernels()->scale_i32_r16(t, w->dot_r, x->scale, idx, w->tile.q_scale, w->tile.base, n);
 }
 
 sti_vectors sti_fetch_keys(sti_work *w, int kv, int64_t first, const int32_t *idx, int64_t n)
@@ -38,18 +42,28 @@ static void masked_scores(sti_work *w, float *t, int kv, int64_t key, int64_t n)
 {
     const sti_row_tile *q = &w->tile;
     sti_vectors x = sti_fetch_keys(w, kv, key, NULL, n);
-    sti_scores(w, t, q->q, q->base, &x, NULL, n, false);
+    sti_scores(w, t, &x, NULL, n);
     if (w->a->softcap > 0.0f)
         sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        if (key + i >= q->all_lo && key + i < q->all_hi)
+            continue;
         for (int r = 0; r < R16; r++)
             if (key + i < q->lo[r] || key + i >= q->hi[r])
                 t[i * R16 + r] = -INFINITY;
+    }
+}
+
+/* Keys of blocks [begin, end) */
+static int64_t keys_between(const sti_work *w, int64_t begin, int64_t end)
+{
+    int64_t bk = w->p->bk;
+    return sti_max(sti_min(end * bk, w->a->n_k) - begin * bk, 0);
 }
 
 static int64_t block_keys(const sti_work *w, int64_t block)
 {
-    return sti_min(w->p->bk, w->a->n_k - block * w->p->bk);
+    return keys_between(w, block, block + 1);
 }
 
 bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n)
@@ -63,7 +77,7 @@ void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known)
     const sti_kernel_table *k = sti_kernels();
     const float *sink = w->a->sinks != NULL ? &w->a->sinks[h] : NULL;
     int kv = sti_kv_head(w->a, h);
-    int64_t n = 0, n_key = 0, at = 0;
+    int64_t n = 0, n_key = 0, at = 0, left = keys_between(w, u->blk_lo, u->lo);
     float *top = w->tile.top;
     w->n_left = u->lo - u->blk_lo;
     for (int64_t b = u->blk_lo; b < u->lo; b++)
@@ -73,9 +87,9 @@ void sti_edge_mass(sti_work *w, const sti_unit *u, int h, float *known)
     w->n_block = n;
     for (int r = 0; r < R16; r++)
         top[r] = sink != NULL ? *sink : -INFINITY;
-    for (int64_t i = 0; i < n; n_key += block_keys(w, w->block[i++]))
-        masked_scores(w, w->t_r + n_key * R16, kv, w->block[i] * (int64_t)w->p->bk,
-                      block_keys(w, w->block[i]));
+    n_key = left + keys_between(w, u->hi, u->blk_hi);
+    masked_scores(w, w->t_r, kv, u->blk_lo * w->p->bk, left);
+    masked_scores(w, w->t_r + left * R16, kv, u->hi * w->p->bk, n_key - left);
     k->max_f32_r16(top, w->t_r, n_key);
     for (int r = 0; r < R16; r++) {
         top[r] = top[r] == -INFINITY ? 0.0f : top[r];
@@ -103,8 +117,16 @@ static void block_mass(sti_work *w, float *mass, int kv, int64_t block, const fl
         k->lanesum_f32_r16(mass, w->t_r, n);
         return;
     }
-    k->idot_i8_r16(w->dot_r, w->tile.q, x.v, w->keys->dp, x.sum, NULL, n, w->keys->dp);
-    k->esum_i32_r16(mass, w->dot_r, x.scale, slope, base, n);
+    k->imass_i8_r16(mass, w->tile.q, x.v, w->keys->dp, x.sum, x.scale, slope, base, n, w->keys->dp);
+}
+
+/* Asks for a block's keys: the caches do not foresee them. */
+static void read_ahead(const sti_work *w, int kv, int64_t block)
+{
+    int64_t bytes = (int64_t)w->p->bk * w->keys->dp;
+    const int8_t *at = w->keys->head[kv].key.v + block * bytes;
+    for (int64_t i = 0; !w->keys->lean && i < bytes; i += 64)
+        __builtin_prefetch(at + i);
 }
 
 void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n)
@@ -122,112 +144,14 @@ void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n)
         slope[r] = q->q_scale[r] * STK_E_SLOPE;
         base[r] = (q->base[r] - q->top[r]) * STK_E_SLOPE + STK_E_ONE;
     }
-    for (int64_t i = left; i < left + n; i++)
+    for (int64_t i = left; i < left + n; i++) {
+        if (i + 2 < left + n)
+            read_ahead(w, kv, w->block[i + 2]);
         block_mass(w, w->mass_r + i * R16, kv, w->block[i], slope, base);
+    }
 }
 
 /* ---- ranking --------------------------------------------------------------------------------- */
-
-/* True if candidate x stands behind candidate y. */
-static bool behind(const float *score, int32_t x, int32_t y)
-{
-    return score[x] < score[y] || (score[x] == score[y] && x > y);
-}
-
-/* Heap of the best so far, the last of them on top. */
-static void sift(const float *score, int32_t *heap, int64_t n, int64_t i)
-{
-    for (;;) {
-        int64_t c = 2 * i + 1;
-        int32_t x = heap[i];
-        if (c >= n)
-            return;
-        if (c + 1 < n && behind(score, heap[c + 1], heap[c]))
-            c++;
-        if (!behind(score, heap[c], x))
-            return;
-        heap[i] = heap[c];
-        heap[c] = x;
-        i = c;
-    }
-}
-
-/* The best `keep`, best first. */
-static int64_t top_ordered(const float *score, int64_t n, int64_t keep, int32_t *heap)
-{
-    keep = sti_min(keep, n);
-    for (int64_t i = 0; i < keep; i++)
-        heap[i] = (int32_t)i;
-    for (int64_t i = keep / 2 - 1; i >= 0; i--)
-        sift(score, heap, keep, i);
-    for (int64_t i = keep; i < n && keep > 0; i++)
-        if (behind(score, heap[0], (int32_t)i)) {
-            heap[0] = (int32_t)i;
-            sift(score, heap, keep, 0);
-        }
-    for (int64_t left = keep - 1; left > 0; left--) {
-        int32_t x = heap[0];
-        heap[0] = heap[left];
-        heap[left] = x;
-        sift(score, heap, left, 0);
-    }
-    return keep;
-}
-
-static int by_number(const void *x, const void *y)
-{
-    int32_t a = *(const int32_t *)x, b = *(const int32_t *)y;
-    return (a > b) - (a < b);
-}
-
-void sti_sort_blocks(int32_t *block, int64_t n)
-{
-    qsort(block, (size_t)n, sizeof *block, by_number);
-}
-
-/* Floats as integers in the same order; NaN comes last. */
-static int32_t ordered_bits(float x)
-{
-    int32_t b;
-    memcpy(&b, &x, 4);
-    return x != x ? INT32_MIN : b < 0 ? b ^ 0x7fffffff : b;
-}
-
-int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
-{
-    const sti_kernel_table *k = sti_kernels();
-    int64_t lo = INT32_MAX, hi = INT32_MIN, n_out = 0, n_equal = 0;
-    if (keep >= n) {
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (int32_t)i;
-        return n;
-    }
-    if (keep == 0)
-        return 0;
-    for (int64_t i = 0; i < n; i++) {
-        w->bits[i] = ordered_bits(score[i]);
-        lo = sti_min(lo, w->bits[i]);
-        hi = sti_max(hi, w->bits[i]);
-    }
-    /* a limit with `keep` above it; or, where ties forbid that, the least with fewer above it */
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2, above = k->above_i32_row(w->bits, (int32_t)mid, n);
-        if (above == keep)
-            lo = hi = mid;
-        else if (above < keep)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    n_equal = keep - k->above_i32_row(w->bits, (int32_t)lo, n);
-    for (int64_t i = 0; i < n && n_out < keep; i++) {
-        bool equal = w->bits[i] == lo;
-        out[n_out] = (int32_t)i;
-        n_out += w->bits[i] > lo || (equal && n_equal > 0);
-        n_equal -= equal;
-    }
-    return n_out;
-}
 
 /* How many of the ordered candidates a mass budget needs: the fewest that bring the mean over rows
  * of the kept share to p, and all that some row reads with more than 1 - p. share_r [n][16], always
@@ -259,9 +183,9 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
 {
     int64_t n_kept;
     if (w->p->mass > 0.0f) {
-        n_kept = top_ordered(w->score, n, f->budget, kept);
+        n_kept = sti_top_ordered(w, w->score, n, f->budget, kept);
         n_kept = fewest_for_mass(w->p->mass, share_r, always, lane0, lane1, kept, n_kept, kept);
-        sti_sort_blocks(kept, n_kept);
+        sti_sort_blocks(kept, n_kept, w->item);
     } else {
         n_kept = sti_top(w, w->score, n, f->budget, kept);
     }
@@ -273,11 +197,11 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
 /* The best candidates, best first, and what each is worth: its share of the mass times the share
  * that is missing without it and those after it, means over lanes [lane0, lane1). That is half of
  * what it takes off the square of the missing mass. always, inv [16]. */
-static int64_t keep_by_gain(const sti_work *w, const sti_frame *f, const float *always,
+static int64_t keep_by_gain(sti_work *w, const sti_frame *f, const float *always,
                             const float *inv, int lane0, int lane1, int64_t n, int32_t *kept,
                             float *gain)
 {
-    int64_t n_kept = top_ordered(w->score, n, f->budget, kept);
+    int64_t n_kept = sti_top_ordered(w, w->score, n, f->budget, kept);
     float missing = 0.0f, lanes = (float)(lane1 - lane0), to_mean = 1.0f / (lanes * lanes);
     for (int r = lane0; r < lane1; r++)
         missing += 1.0f - always[r] * inv[r];
@@ -351,7 +275,7 @@ float sti_scan_share(sti_work *w, const sti_frame *f, int h, const int32_t *kept
     float share = 0.0f;
     if (!sti_unit_reserve(w, &u, n_cand))
         return -1.0f;
-    sti_work_sample(w, &u, h, R16);
+    sti_work_sample(w, &u, h, R16, false);
     sti_edge_mass(w, &u, h, have);
     for (int64_t i = 0; i < n_cand; i++)
         w->list[0][i] = (int32_t)(u.lo + i);

@@ -12,9 +12,12 @@
  * reserved. Lives until the next call. */
 sti_vectors sti_fetch_keys(sti_work *w, int kv, int64_t first, const int32_t *idx, int64_t n);
 
-/* t[i][r] = score of vector idx[i] (NULL: i) of x for lane r, with the rows in `tile_q`. */
-void sti_scores(sti_work *w, float *t, const int8_t *tile_q, const float *base,
-                const sti_vectors *x, const int32_t *idx, int64_t n, bool add);
+/* dot[i][r] = vector idx[i] (NULL: i) of x times lane r of tile_q. */
+void sti_dots(sti_work *w, int32_t *dot, const int8_t *tile_q, const sti_vectors *x,
+              const int32_t *idx, int64_t n);
+
+/* t[i][r] = score of vector idx[i] (NULL: i) of x for lane r. */
+void sti_scores(sti_work *w, float *t, const sti_vectors *x, const int32_t *idx, int64_t n);
 
 /* Masses of the blocks outside the unit's shared range, per lane as far as it sees them: sets
  * tile.top, w->block, n_left and mass_r (the blocks after the shared range stand at once behind the
@@ -35,11 +38,6 @@ void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned);
  * may not be candidate. */
 int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
                  int lane0, int lane1, const int32_t *candidate, int64_t n, int32_t *kept);
-
-/* Indices of the `keep` largest of score[n], ties to the lower index, ascending into out. */
-int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out);
-
-void sti_sort_blocks(int32_t *block, int64_t n); /* ascending */
 
 /* Room that a unit needs for its edges and n shared candidates. False: out of memory. */
 bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n);

@@ -15,7 +15,7 @@ bool sti_select_scan(sti_work *w, sti_unit *u, int h, int rows)
     int64_t n = u->hi - u->lo;
     if (!sti_unit_reserve(w, u, n))
         return false;
-    sti_work_sample(w, u, h, rows);
+    sti_work_sample(w, u, h, rows, false);
     sti_edge_mass(w, u, h, known);
     for (int64_t i = 0; i < n; i++)
         w->list[0][i] = (int32_t)(u->lo + i);

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 #include "select/settle.h"
 
 /* One task: (head, unit of `unit` neighbouring query blocks). Row of the selection:
@@ -167,11 +168,17 @@ static void pool_blocks(const struct job *j, int64_t pool, int64_t *begin, int64
 static void pool_task(void *ctx, int64_t pool, int thread)
 {
     struct job *j = ctx;
-    int64_t begin, end, n = 0, budget = 0, n_head = j->sel->n_head;
+    int64_t begin, end, n = 0, budget = 0, most = 0, n_head = j->sel->n_head;
     sti_pooled *list;
+    uint64_t *item;
     pool_blocks(j, pool, &begin, &end);
+    for (int64_t b = begin; b < end; b++)
+        most = sti_max(most, j->frame[b].budget);
     list = sti_alloc((size_t)((end - begin) * n_head) * sizeof *list);
-    if (list == NULL) {
+    item = sti_alloc((size_t)most * 2 * sizeof *item);
+    if (list == NULL || item == NULL) {
+        sti_free(list);
+        sti_free(item);
         j->failed[thread] = true;
         return;
     }
@@ -190,11 +197,12 @@ static void pool_task(void *ctx, int64_t pool, int thread)
             if (sti_frame_pooled(f)) {
                 j->count[row] = list[n++].keep;
                 sti_sort_blocks(j->sel->indices + j->offset[row] + (f->cand_lo - f->blk_lo),
-                                j->count[row]);
+                                j->count[row], item);
             }
             close_row(j, row, b);
         }
     sti_free(list);
+    sti_free(item);
 }
 
 static int64_t n_pool(const st_selection *sel)

@@ -5,12 +5,14 @@
  * of the union decides. `flat` is the same with every leaf on the first frontier.
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
+#include "select/order.h"
 
 enum descent { BY_EXEMPLAR, BY_BOUNDS };
 
@@ -44,33 +46,32 @@ static int64_t beam_width(const sti_work *w, const sti_unit *u)
     return sti_max(beam, u->quota);
 }
 
-/* Mass of scored nodes, in place. */
-static void node_exp(sti_work *w, float *t, int64_t n)
-{
-    if (w->a->softcap > 0.0f)
-        sti_kernels()->softcap_f32_r16(t, n, w->a->softcap);
-    sti_kernels()->fexp_f32_r16(t, w->tile.top, n);
-}
-
 /* Masses of nodes into t_r, as if each were one leaf. */
 static void node_masses(sti_work *w, const sti_level *level, enum descent by, const int32_t *node,
                         int64_t n)
 {
+    const sti_kernel_table *k = sti_kernels();
     const sti_row_tile *q = &w->tile;
+    float cap = w->a->softcap;
     if (by == BY_EXEMPLAR) {
-        sti_scores(w, w->t_r, q->q, q->base, &level->mean, node, n, false);
-        sti_kernels()->gauss_f32_r16(w->t_r, level->var, node, q->q2, q->q2_root, n,
-                                     (float)log((double)w->p->bk));
-        node_exp(w, w->t_r, n);
-        sti_scores(w, w->u_r, q->q, q->base, &level->exemplar_key, node, n, false);
-        node_exp(w, w->u_r, n);
-        for (int64_t i = 0; i < n * R16; i++)
-            w->t_r[i] += w->u_r[i];
+        sti_dots(w, w->dot_r, q->q, &level->mean, node, n);
+        k->gauss_i32_r16(w->t_r, w->dot_r, level->mean.scale, level->var, node, q->q_scale, q->base,
+                         q->q2, q->q2_root, n, (float)log((double)w->p->bk));
+        sti_scores(w, w->u_r, &level->exemplar_key, node, n);
     } else {
-        sti_scores(w, w->t_r, q->q, q->base, &level->mid, node, n, false);
-        sti_scores(w, w->t_r, q->q_abs, q->zero, &level->half, node, n, true);
-        node_exp(w, w->t_r, n);
+        sti_dots(w, w->dot_r, q->q, &level->mid, node, n);
+        sti_dots(w, w->dot2_r, q->q_abs, &level->half, node, n);
+        k->bound_i32_r16(w->t_r, w->dot_r, level->mid.scale, w->dot2_r, level->half.scale, node,
+                         q->q_scale, q->base, n);
     }
+    if (cap > 0.0f)
+        k->softcap_f32_r16(w->t_r, n, cap);
+    if (cap > 0.0f && by == BY_EXEMPLAR)
+        k->softcap_f32_r16(w->u_r, n, cap);
+    if (by == BY_EXEMPLAR)
+        k->fexp2_f32_r16(w->t_r, w->u_r, q->top, n);
+    else
+        k->fexp_f32_r16(w->t_r, q->top, n);
 }
 
 /* Row-normalised mass of the nodes into w->score. */
@@ -85,19 +86,13 @@ static void node_shares(sti_work *w, const float *known, int64_t n)
     k->score_f32_r16(w->score, w->t_r, inv, n);
 }
 
-/* Adds the mass of the nodes that were not chosen (chosen: ascending positions) to known. */
-static void keep_pruned_mass(const sti_work *w, float *known, int64_t n, const int32_t *chosen,
+/* Adds the mass of the nodes that were not chosen (chosen: their positions) to known. */
+static void keep_pruned_mass(sti_work *w, float *known, int64_t n, const int32_t *chosen,
                              int64_t n_chosen)
 {
-    int64_t c = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (c < n_chosen && chosen[c] == i) {
-            c++;
-            continue;
-        }
-        for (int r = 0; r < R16; r++)
-            known[r] += w->t_r[i * R16 + r];
-    }
+    for (int64_t c = 0; c < n_chosen; c++)
+        memset(w->t_r + chosen[c] * (int64_t)R16, 0, R16 * sizeof *w->t_r);
+    sti_kernels()->lanesum_f32_r16(known, w->t_r, n);
 }
 
 /* The next frontier: children of the nodes in `node` that touch the range. Ascending stays
@@ -199,7 +194,7 @@ static int64_t propose(sti_work *w, const sti_unit *u, int h, int rows, float *p
     int kv = sti_kv_head(w->a, h);
     int64_t n_ex, n_bd, n;
     _Alignas(64) float known[R16], ignored[R16];
-    sti_work_sample(w, u, h, rows);
+    sti_work_sample(w, u, h, rows, true);
     sti_edge_mass(w, u, h, known);
     memcpy(pruned, known, sizeof known);
     memcpy(ignored, known, sizeof known);
@@ -249,7 +244,7 @@ bool sti_select_stream(sti_work *w, sti_unit *u, int h)
     for (int i = 0; i < u->n;) {
         sti_unit part;
         int end = part_of_unit(&part, u, i, share);
-        sti_work_sample(w, &part, h, w->p->rows);
+        sti_work_sample(w, &part, h, w->p->rows, false);
         sti_edge_mass(w, &part, h, known);
         sti_candidate_mass(w, h, w->list[1], n);
         sti_rank(w, &part, h, pruned);

@@ -32,12 +32,14 @@ sti_work *sti_work_new(const st_attn *a, const st_select_params *p, const st_key
 static void free_arrays(sti_work *w)
 {
     sti_free(w->dot_r);
+    sti_free(w->dot2_r);
     sti_free(w->t_r);
     sti_free(w->u_r);
     sti_free(w->mass_r);
     sti_free(w->block);
     sti_free(w->score);
     sti_free(w->bits);
+    sti_free(w->item);
     sti_free(w->gather);
     for (int i = 0; i < 4; i++)
         sti_free(w->list[i]);
@@ -72,12 +74,14 @@ bool sti_work_reserve(sti_work *w, int64_t n)
     free_arrays(w);
     w->cap = 0;
     ok = (w->dot_r = sti_alloc(lanes)) != NULL && ok;
+    ok = (w->dot2_r = sti_alloc(lanes)) != NULL && ok;
     ok = (w->t_r = sti_alloc(lanes)) != NULL && ok;
     ok = (w->u_r = sti_alloc(lanes)) != NULL && ok;
     ok = (w->mass_r = sti_alloc(lanes)) != NULL && ok;
     ok = (w->block = sti_alloc(ints)) != NULL && ok;
     ok = (w->score = sti_alloc(ints)) != NULL && ok;
     ok = (w->bits = sti_alloc(ints)) != NULL && ok;
+    ok = (w->item = sti_alloc((size_t)n * 2 * sizeof *w->item)) != NULL && ok;
     ok = (w->gather = sti_alloc(ints)) != NULL && ok;
     for (int i = 0; i < 4; i++)
         ok = (w->list[i] = sti_alloc(ints)) != NULL && ok;
@@ -114,7 +118,7 @@ static float square_norm(const float *x, int d)
     return lane[0];
 }
 
-static void sample_lane(sti_work *w, int h, int r, int64_t row)
+static void sample_lane(sti_work *w, int h, int r, int64_t row, bool nodes)
 {
     sti_row_tile *t = &w->tile;
     int d = w->a->d_k, dp = w->keys->dp;
@@ -126,22 +130,25 @@ static void sample_lane(sti_work *w, int h, int r, int64_t row)
     /* the same for every key of the row: softmax does not see it, a cap or a learned sink does */
     if (w->a->softcap > 0.0f || w->a->sinks != NULL)
         t->base[r] = dot_centre(w->q_row, w->keys->head[sti_kv_head(w->a, h)].centre, d);
-    t->q2[r] = square_norm(w->q_row, d);
-    t->q2_root[r] = sqrtf(t->q2[r]);
+    if (nodes) {
+        t->q2[r] = square_norm(w->q_row, d);
+        t->q2_root[r] = sqrtf(t->q2[r]);
+    }
     sti_kernels()->quant_i8_row(v, &t->q_scale[r], &sum, w->q_row, d);
     tile_put(t->q, v, dp, r);
-    for (int c = 0; c < d; c++)
-        v[c] = (int8_t)(v[c] < 0 ? -v[c] : v[c]);
-    tile_put(t->q_abs, v, dp, r);
     t->lo[r] = sti_row_lo(w->a, row);
     t->hi[r] = sti_row_hi(w->a, row);
+    t->all_lo = sti_max(t->all_lo, t->lo[r]);
+    t->all_hi = sti_min(t->all_hi, t->hi[r]);
     t->weight[r] = 1.0f;
 }
 
-void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows)
+void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes)
 {
     sti_row_tile *t = &w->tile;
-    int before = t->n, n = 0;
+    int before = t->n, n = 0, bytes = w->keys->dp * R16;
+    t->all_lo = 0;
+    t->all_hi = INT64_MAX;
     for (int r = 0; r < R16; r++) {
         t->weight[r] = t->q_scale[r] = t->q2[r] = t->q2_root[r] = t->base[r] = 0.0f;
         t->lo[r] = t->hi[r] = 0;
@@ -151,15 +158,15 @@ void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows)
         int m = f->n_row < rows ? f->n_row : rows;
         t->first[i] = n;
         for (int j = 0; j < m; j++)
-            sample_lane(w, h, n++, f->row0 + (int64_t)(j + 1) * f->n_row / m - 1);
+            sample_lane(w, h, n++, f->row0 + (int64_t)(j + 1) * f->n_row / m - 1, nodes);
     }
     t->first[u->n] = n;
     if (before > n) { /* lanes of an earlier, fuller tile */
         static const int8_t nothing[2048] = {0};
-        for (int r = n; r < before; r++) {
+        for (int r = n; r < before; r++)
             tile_put(t->q, nothing, w->keys->dp, r);
-            tile_put(t->q_abs, nothing, w->keys->dp, r);
-        }
     }
+    for (int i = 0; nodes && i < bytes; i++)
+        t->q_abs[i] = (int8_t)(t->q[i] < 0 ? -t->q[i] : t->q[i]);
     t->n = n;
 }

@@ -118,16 +118,46 @@ static bool check_pv(const sti_kernel_row *row, stk_pv_fn *scalar)
 /* ---- fixed point: packed operands as the scalar kernels make them -----------------------------
  */
 
+/* n rows of d random numbers, `ld` apart, stored as `dtype`; some of them not finite or all 0 */
+static void *stored(const char *dtype, int64_t n, int64_t d, int64_t ld, int64_t *stride_bytes)
+{
+    float size = below(4) ? 1.0f : 1e-38f, *x = floats(n * ld, size);
+    bool q8_0 = strcmp(dtype, "q8_0") == 0, f16 = strcmp(dtype, "f16") == 0;
+    char *out;
+    if (below(4) == 0)
+        x[below((int)(n * ld))] = below(2) ? NAN : INFINITY;
+    for (int64_t j = 0; below(4) == 0 && j < n; j++)
+        x[j * ld] = 0.0f;
+    if (below(8) == 0)
+        memset(x, 0, (size_t)(n * ld) * sizeof *x);
+    if (strcmp(dtype, "f32") == 0) {
+        *stride_bytes = ld * 4;
+        return x;
+    }
+    *stride_bytes = q8_0 ? d / 32 * 34 : ld * 2;
+    out = sti_alloc((size_t)(n * *stride_bytes));
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < d; c++) {
+            float v = x[j * ld + c];
+            uint16_t h = f16 || q8_0 ? sti_f32_f16(v) : (uint16_t)(sti_f32_bits(v) >> 16);
+            if (!q8_0)
+                memcpy(out + j * *stride_bytes + 2 * c, &h, 2);
+            else if (c % 32 == 0) /* a block's scale is its first number */
+                memcpy(out + j * *stride_bytes + c / 32 * 34, &h, 2);
+            if (q8_0)
+                out[j * *stride_bytes + c / 32 * 34 + 2 + c % 32] = (char)below(256);
+        }
+    sti_free(x);
+    return out;
+}
+
 static bool check_packk(const sti_kernel_row *row, stk_packk_fn *scalar)
 {
-    int64_t d = 1 + below(200);
-    float *x = floats(d, below(2) ? 1.0f : 1e-30f), scale_a, scale_b;
+    int64_t d = strcmp(row->dtype, "q8_0") == 0 ? 32 * (1 + below(6)) : 1 + below(200), stride;
+    void *x = stored(row->dtype, 1, d, d, &stride);
+    float scale_a, scale_b;
     int16_t a[256] = {0}, b[256] = {0};
     bool ok;
-    if (below(4) == 0)
-        x[below((int)d)] = below(2) ? NAN : INFINITY;
-    if (below(8) == 0)
-        memset(x, 0, (size_t)d * sizeof *x);
     ((stk_packk_fn *)row->fn)(a, &scale_a, x, d);
     scalar(b, &scale_b, x, d);
     ok = memcmp(a, b, sizeof a) == 0 && close_to(&scale_a, &scale_b, 1, row->tolerance);
@@ -137,16 +167,14 @@ static bool check_packk(const sti_kernel_row *row, stk_packk_fn *scalar)
 
 static bool check_packv(const sti_kernel_row *row, stk_packv_fn *scalar)
 {
-    int64_t d = 1 + below(100), ld = d + below(5), n = 1 + below(16);
-    float *x = floats(n * ld, below(4) ? 1.0f : 1e-38f), scale_a[128], scale_b[128];
+    int64_t d = strcmp(row->dtype, "q8_0") == 0 ? 32 * (1 + below(3)) : 1 + below(100);
+    int64_t n = below(2) ? 16 : 1 + below(16), stride;
+    void *x = stored(row->dtype, n, d, d + below(5), &stride);
+    float scale_a[128], scale_b[128];
     int16_t a[16 * 128] = {0}, b[16 * 128] = {0};
     bool ok;
-    if (below(4) == 0)
-        x[below((int)(n * ld))] = below(2) ? NAN : INFINITY;
-    for (int64_t j = 0; below(4) == 0 && j < n; j++)
-        x[j * ld] = 0.0f;
-    ((stk_packv_fn *)row->fn)(a, scale_a, x, n, d, ld);
-    scalar(b, scale_b, x, n, d, ld);
+    ((stk_packv_fn *)row->fn)(a, scale_a, x, n, d, stride);
+    scalar(b, scale_b, x, n, d, stride);
     ok = memcmp(a, b, sizeof a) == 0 && close_to(scale_a, scale_b, d, row->tolerance);
     sti_free(x);
     return ok;
@@ -158,7 +186,7 @@ static int16_t *packed(int64_t n, int64_t dp, float *scale)
     int16_t *out = sti_alloc((size_t)(n * dp) * sizeof *out);
     float *x = floats(n * dp, 1);
     for (int64_t j = 0; j < n; j++)
-        stk_packk_i16_row__scalar(out + j * dp, &scale[j], x + j * dp, dp);
+        stk_packk_f32_row__scalar(out + j * dp, &scale[j], x + j * dp, dp);
     sti_free(x);
     return out;
 }
@@ -175,8 +203,8 @@ static bool check_iqk(const sti_kernel_row *row, stk_iqk_fn *scalar)
             q[(c / 2 * R + r) * 2 + c % 2] = rows[r * dp + c];
     if (below(4) == 0)
         k_scale[below(16)] = NAN;
-    ((stk_iqk_fn *)row->fn)(a, q, q_scale, k, k_scale, dp);
-    scalar(b, q, q_scale, k, k_scale, dp);
+    ((stk_iqk_fn *)row->fn)(a, q, q_scale, k, k_scale, dp, k);
+    scalar(b, q, q_scale, k, k_scale, dp, k);
     ok = close_to(a, b, 16 * R, row->tolerance);
     sti_free(rows);
     sti_free(k);
@@ -214,12 +242,12 @@ static bool check_ipv(const sti_kernel_row *row, stk_ipv_fn *scalar)
     bool ok, extreme = below(4) == 0; /* the largest sum that 32 bits must hold */
     for (int64_t i = 0; i < 16 * R; i++)
         p[i] = (int16_t)(extreme ? 32767 : below(32768));
-    stk_packv_i16_g16__scalar(v, scale, x, 16, d, d);
+    stk_packv_f32_g16__scalar(v, scale, x, 16, d, d * 4);
     for (int64_t i = 0; extreme && i < 16 * d; i++)
         v[i] = -4095;
     memcpy(a, b, (size_t)(d * R) * sizeof *a);
-    ((stk_ipv_fn *)row->fn)(a, p, f, v, scale, d);
-    scalar(b, p, f, v, scale, d);
+    ((stk_ipv_fn *)row->fn)(a, p, f, v, scale, d, v);
+    scalar(b, p, f, v, scale, d, v);
     ok = close_to(a, b, d * R, row->tolerance);
     sti_free(v);
     sti_free(x);
@@ -382,58 +410,125 @@ static bool check_idot(const sti_kernel_row *row, stk_idot_fn *scalar)
     return ok;
 }
 
+static bool check_imass(const sti_kernel_row *row, stk_imass_fn *scalar)
+{
+    int64_t dp = below(3) ? 4 * (1 + below(70)) : below(2) ? 64 : 128, n = below(40);
+    int64_t stride = dp + 4 * below(2);
+    int8_t *q = sti_alloc((size_t)dp * 16), *vec = sti_alloc((size_t)((n + 1) * stride));
+    int32_t *sum = sti_calloc((size_t)(n + 1) * 4);
+    float *vs = floats(n + 1, 1e-3f), *slope = floats(16, 1e5f), *base = floats(16, 1e8f);
+    float a[16], b[16];
+    bool ok;
+    for (int64_t i = 0; i < dp * 16; i++)
+        q[i] = (int8_t)(below(255) - 127);
+    for (int64_t i = 0; i < n * stride; i++)
+        vec[i] = (int8_t)(below(16) ? below(255) - 127 : below(2) ? 127 : -127);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < dp; c++)
+            sum[i] += vec[i * stride + c];
+    for (int r = 0; r < 16; r++)
+        base[r] += STK_E_ONE;
+    ((stk_imass_fn *)row->fn)(a, q, vec, stride, sum, vs, slope, base, n, dp);
+    scalar(b, q, vec, stride, sum, vs, slope, base, n, dp);
+    ok = close_to(a, b, 16, row->tolerance);
+    sti_free(q);
+    sti_free(vec);
+    sti_free(sum);
+    sti_free(vs);
+    sti_free(slope);
+    sti_free(base);
+    return ok;
+}
+
+/* Dots, their vectors' scales, row scales and bases, and which vectors: what scores are made of */
+struct scored {
+    int64_t n;
+    int32_t *dot[2], *idx;
+    float *vscale[2], *rscale, *rbase;
+};
+
+static struct scored scored(void)
+{
+    struct scored x = {.n = below(30)};
+    for (int k = 0; k < 2; k++) {
+        x.dot[k] = sti_alloc((size_t)x.n * 64 + 4);
+        x.vscale[k] = floats(x.n + 5, 1e-3f);
+        for (int64_t i = 0; i < x.n * 16; i++)
+            x.dot[k][i] = below(2000000) - 1000000;
+    }
+    x.rscale = floats(16, 1);
+    x.rbase = floats(16, 1);
+    x.idx = sti_alloc((size_t)x.n * 4 + 4);
+    for (int64_t i = 0; i < x.n; i++)
+        x.idx[i] = below((int)x.n + 5);
+    return x;
+}
+
+static void scored_free(struct scored *x)
+{
+    for (int k = 0; k < 2; k++) {
+        sti_free(x->dot[k]);
+        sti_free(x->vscale[k]);
+    }
+    sti_free(x->rscale);
+    sti_free(x->rbase);
+    sti_free(x->idx);
+}
+
 static bool check_scale(const sti_kernel_row *row, stk_scale_fn *scalar)
 {
-    int64_t n = below(30);
-    float *t = floats(n * 16 + 1, 1), *u = floats(n * 16 + 1, 1), *vs = floats(n + 5, 1);
-    float *rs = floats(16, 1), *rb = floats(16, 1);
-    int32_t *dot = sti_alloc((size_t)n * 64 + 4), *idx = sti_alloc((size_t)n * 4 + 4);
+    struct scored x = scored();
+    float *t = floats(x.n * 16 + 1, 1), *u = floats(x.n * 16 + 1, 1);
     bool ok = true;
-    for (int64_t i = 0; i < n * 16; i++)
-        dot[i] = below(60000000) - 30000000;
-    for (int64_t i = 0; i < n; i++)
-        idx[i] = below((int)n + 5);
-    for (int add = 0; add < 2; add++) {
-        memcpy(u, t, (size_t)n * 64);
-        ((stk_scale_fn *)row->fn)(t, dot, vs, add ? idx : NULL, rs, rb, n, add);
-        scalar(u, dot, vs, add ? idx : NULL, rs, rb, n, add);
-        ok = ok && close_to(t, u, n * 16, row->tolerance);
+    for (int which = 0; which < 2; which++) {
+        const int32_t *idx = which ? x.idx : NULL;
+        ((stk_scale_fn *)row->fn)(t, x.dot[0], x.vscale[0], idx, x.rscale, x.rbase, x.n);
+        scalar(u, x.dot[0], x.vscale[0], idx, x.rscale, x.rbase, x.n);
+        ok = ok && close_to(t, u, x.n * 16, row->tolerance);
     }
     sti_free(t);
     sti_free(u);
-    sti_free(vs);
-    sti_free(rs);
-    sti_free(rb);
-    sti_free(dot);
-    sti_free(idx);
+    scored_free(&x);
     return ok;
 }
 
 static bool check_gauss(const sti_kernel_row *row, stk_gauss_fn *scalar)
 {
-    int64_t n = below(30);
-    float *t = floats(n * 16 + 1, 10), *u = floats(n * 16 + 1, 1), *var = floats(n + 5, 1);
+    struct scored x = scored();
+    float *t = floats(x.n * 16 + 1, 1), *u = floats(x.n * 16 + 1, 1), *var = floats(x.n + 5, 1);
     float *q2 = floats(16, 4), *root = floats(16, 1);
-    int32_t *idx = sti_alloc((size_t)n * 4 + 4);
     bool ok;
-    memcpy(u, t, (size_t)n * 64);
-    for (int64_t i = 0; i < n + 5; i++)
+    for (int64_t i = 0; i < x.n + 5; i++)
         var[i] = fabsf(var[i]);
     for (int r = 0; r < 16; r++) {
         q2[r] *= q2[r];
         root[r] = sqrtf(q2[r]);
     }
-    for (int64_t i = 0; i < n; i++)
-        idx[i] = below((int)n + 5);
-    ((stk_gauss_fn *)row->fn)(t, var, idx, q2, root, n, 2.7725887f);
-    scalar(u, var, idx, q2, root, n, 2.7725887f);
-    ok = close_to(t, u, n * 16, row->tolerance);
+    ((stk_gauss_fn *)row->fn)(t, x.dot[0], x.vscale[0], var, x.idx, x.rscale, x.rbase, q2, root,
+                              x.n, 2.7725887f);
+    scalar(u, x.dot[0], x.vscale[0], var, x.idx, x.rscale, x.rbase, q2, root, x.n, 2.7725887f);
+    ok = close_to(t, u, x.n * 16, row->tolerance);
     sti_free(t);
     sti_free(u);
     sti_free(var);
     sti_free(q2);
     sti_free(root);
-    sti_free(idx);
+    scored_free(&x);
+    return ok;
+}
+
+static bool check_bound(const sti_kernel_row *row, stk_bound_fn *scalar)
+{
+    struct scored x = scored();
+    float *t = floats(x.n * 16 + 1, 1), *u = floats(x.n * 16 + 1, 1);
+    bool ok;
+    ((stk_bound_fn *)row->fn)(t, x.dot[0], x.vscale[0], x.dot[1], x.vscale[1], x.idx, x.rscale,
+                              x.rbase, x.n);
+    scalar(u, x.dot[0], x.vscale[0], x.dot[1], x.vscale[1], x.idx, x.rscale, x.rbase, x.n);
+    ok = close_to(t, u, x.n * 16, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    scored_free(&x);
     return ok;
 }
 
@@ -455,24 +550,23 @@ static bool check_fexp(const sti_kernel_row *row, stk_fexp_fn *scalar)
     return ok;
 }
 
-static bool check_esum(const sti_kernel_row *row, stk_esum_fn *scalar)
+static bool check_fexp2(const sti_kernel_row *row, stk_fexp2_fn *scalar)
 {
     int64_t n = below(30);
-    int32_t *dot = sti_alloc((size_t)n * 64 + 4);
-    float *vs = floats(n + 1, 1e-3f), *slope = floats(16, 1e5f), *base = floats(16, 1e8f), a[16],
-          b[16];
+    float *t = floats(n * 16 + 1, 60), *u = floats(n * 16 + 1, 60), *m = floats(16, 10);
+    float *v = floats(n * 16 + 1, 1);
     bool ok;
     for (int64_t i = 0; i < n * 16; i++)
-        dot[i] = below(2000000) - 1000000;
-    for (int r = 0; r < 16; r++)
-        base[r] += STK_E_ONE;
-    ((stk_esum_fn *)row->fn)(a, dot, vs, slope, base, n);
-    scalar(b, dot, vs, slope, base, n);
-    ok = close_to(a, b, 16, row->tolerance);
-    sti_free(dot);
-    sti_free(vs);
-    sti_free(slope);
-    sti_free(base);
+        if (below(8) == 0)
+            (below(2) ? t : u)[i] = below(4) == 0 ? NAN : below(4) == 0 ? INFINITY : -INFINITY;
+    memcpy(v, t, (size_t)n * 64);
+    ((stk_fexp2_fn *)row->fn)(t, u, m, n);
+    scalar(v, u, m, n);
+    ok = close_to(t, v, n * 16, row->tolerance);
+    sti_free(t);
+    sti_free(u);
+    sti_free(v);
+    sti_free(m);
     return ok;
 }
 
@@ -546,11 +640,13 @@ static bool check_row(const sti_kernel_row *row, const sti_kernel_row *scalar)
     CASE(rescale)
     CASE(quant)
     CASE(gauss)
+    CASE(bound)
     CASE(fexp)
-    CASE(esum)
+    CASE(fexp2)
     CASE(lanesum)
     CASE(above)
     CASE(idot)
+    CASE(imass)
     CASE(scale)
     CASE(score)
     CASE(peak)

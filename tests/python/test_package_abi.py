@@ -49,7 +49,7 @@ def same(spelt, kind):
     if stars == 0:
         return kind is (c.c_int if base in ENUMS else SCALARS.get(base, STRUCTS.get(base)))
     if kind is c.c_void_p:
-        return base not in STRUCTS or stars > 1 or base in ("st_trace",)
+        return base not in STRUCTS or stars > 1 or base in ("st_trace", "st_group")
     if kind is c.c_char_p:
         return base == "char" and stars == 1
     to = kind._type_

@@ -4,6 +4,7 @@ twice."""
 
 import json
 import os
+import secrets
 import shutil
 import signal
 from pathlib import Path
@@ -108,13 +109,47 @@ def test_parquet(traces, tmp_path):
     assert parquet.read_table(tmp_path / "all.parquet").to_pylist() == rows
 
 
-def test_dask(traces, tmp_path):
-    """A local cluster of two worker processes, one of them killed by its task."""
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        with distributed.Client(cluster) as client:
-            assert sp.map(dies_once, traces, tmp_path / "out", client=client) == whole(traces)
-    assert traces[3].with_suffix(".died").exists()
+@pytest.fixture(params=["dask", "ray"])
+def cluster(request, tmp_path, monkeypatch):
+    """A local cluster of two worker processes."""
+    if request.param == "dask":
+        distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+            with distributed.Client(local) as client:
+                yield client
+        return
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    here = str(Path(__file__).parent)  # where its workers find this module
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
+    (tmp_path / "token").write_text(secrets.token_hex(32))  # this cluster's own, not one in the user's home
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a machine with much to do
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    yield ray
+    ray.shutdown()
+
+
+def test_a_cluster_loses_nothing(cluster, traces, tmp_path):
+    """One worker is killed by its task, in the middle; the run is repeated, and goes on after a part is lost."""
+    rows = sp.map(dies_once, traces, tmp_path / "out", client=cluster)
+    assert rows == whole(traces) and traces[3].with_suffix(".died").exists()
+    before = ran(traces)
+    assert before[3] >= 1 and not list((tmp_path / "out").glob("*.part"))
+    assert sp.map(dies_once, traces, tmp_path / "out", client=cluster) == rows and ran(traces) == before
+    next((tmp_path / "out").glob("00000004-*")).unlink()
+    assert sp.map(dies_once, traces, tmp_path / "out", client=cluster) == rows
+    assert [b - a for a, b in zip(before, ran(traces))] == [0, 0, 0, 0, 1, 0]
+    with pytest.raises(sp.MapError, match="1 items failed.*item 1: ValueError: never"):
+        sp.map(fails, traces, tmp_path / "other", client=cluster, tries=2)
+    assert len(list((tmp_path / "other").glob("*.jsonl"))) == 5
+
+
+def test_what_is_no_cluster(traces, tmp_path):
+    with pytest.raises(TypeError, match="client is a str"):
+        sp.map(heads, traces, tmp_path / "out", client="ray")
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    with pytest.raises(ValueError, match="ray.init"):
+        sp.map(heads, traces, tmp_path / "out", client=ray)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * order.c — the largest scores by halving the range of their bits; orders by sorting bytes. Lists
+ * are short (a hundred or so) and many: heaps and comparisons would mispredict their way through.
+ */
+#include <string.h>
+
+#include "base/util.h"
+#include "kernels/kernels.h"
+#include "select/order.h"
+
+#define FEW 12 /* items that insertion sorts faster */
+
+static void sort_few(uint64_t *item, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++) {
+        uint64_t x = item[i];
+        int64_t j = i;
+        for (; j > 0 && item[j - 1] > x; j--)
+            item[j] = item[j - 1];
+        item[j] = x;
+    }
+}
+
+/* Ascending by the upper 32 bits; equal ones stay in their order. Byte by byte from the lowest,
+ * back and forth between the halves of item [2 n]. Returns the half with the result. */
+static uint64_t *sort_items(uint64_t *item, int64_t n)
+{
+    uint64_t *from = item, *to = item + n;
+    int32_t count[4][256] = {{0}};
+    if (n <= FEW) {
+        sort_few(item, n);
+        return item;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int b = 0; b < 4; b++)
+            count[b][item[i] >> (32 + 8 * b) & 255]++;
+    for (int b = 0; b < 4; b++) {
+        int32_t at = 0;
+        if (count[b][from[0] >> (32 + 8 * b) & 255] == n)
+            continue;
+        for (int v = 0; v < 256; v++) {
+            int32_t here = count[b][v];
+            count[b][v] = at;
+            at += here;
+        }
+        for (int64_t i = 0; i < n; i++)
+            to[count[b][from[i] >> (32 + 8 * b) & 255]++] = from[i];
+        uint64_t *other = from;
+        from = to;
+        to = other;
+    }
+    return from;
+}
+
+void sti_sort_blocks(int32_t *block, int64_t n, uint64_t *item)
+{
+    for (int64_t i = 0; i < n; i++)
+        item[i] = (uint64_t)(uint32_t)block[i] << 32;
+    item = sort_items(item, n);
+    for (int64_t i = 0; i < n; i++)
+        block[i] = (int32_t)(item[i] >> 32);
+}
+
+/* Floats as integers in the same order; NaN comes last. */
+static int32_t ordered_bits(float x)
+{
+    int32_t b;
+    memcpy(&b, &x, 4);
+    return x != x ? INT32_MIN : b < 0 ? b ^ 0x7fffffff : b;
+}
+
+int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
+{
+    const sti_kernel_table *k = sti_kernels();
+    int64_t lo = INT32_MAX, hi = INT32_MIN, n_out = 0, n_equal = 0;
+    if (keep >= n) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (int32_t)i;
+        return n;
+    }
+    if (keep == 0)
+        return 0;
+    for (int64_t i = 0; i < n; i++) {
+        w->bits[i] = ordered_bits(score[i]);
+        lo = sti_min(lo, w->bits[i]);
+        hi = sti_max(hi, w->bits[i]);
+    }
+    /* a limit with `keep` above it; or, where ties forbid that, the least with fewer above it */
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2, above = k->above_i32_row(w->bits, (int32_t)mid, n);
+        if (above == keep)
+            lo = hi = mid;
+        else if (above < keep)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    n_equal = keep - k->above_i32_row(w->bits, (int32_t)lo, n);
+    for (int64_t i = 0; i < n && n_out < keep; i++) {
+        bool equal = w->bits[i] == lo;
+        out[n_out] = (int32_t)i;
+        n_out += w->bits[i] > lo || (equal && n_equal > 0);
+        n_equal -= equal;
+    }
+    return n_out;
+}
+
+
+int64_t sti_top_ordered(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
+{
+    uint64_t *item = w->item;
+    keep = sti_top(w, score, n, keep, out);
+    for (int64_t i = 0; i < keep; i++) /* falling scores as rising integers; ties by index */
+        item[i] = (uint64_t)(uint32_t)(INT32_MAX - (int64_t)ordered_bits(score[out[i]])) << 32 |
+                  (uint32_t)out[i];
+    item = sort_items(item, keep);
+    for (int64_t i = 0; i < keep; i++)
+        out[i] = (int32_t)(uint32_t)item[i];
+    return keep;
+}
