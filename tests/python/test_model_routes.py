@@ -133,8 +133,8 @@ def test_refined_hops_name_tokens(blocks):
             assert (hop["query"]["begin"], hop["query"]["end"]) == (read["query"], read["query"] + 1)
             assert (hop["key"]["begin"], hop["key"]["end"]) == (key, key + 1)
             assert hop["mass"] > 0.99  # among the 16 keys of the block and 32 rows of its own it was a few per cent
-            # what a retrieval head reads it writes whole, a decoy's output matrix has the gain 0.3 (make.py)
-            assert hop["size"] == pytest.approx(1.0 if read["route"] else 0.3, rel=0.05)
+            # a retrieval head writes what it reads whole, a decoy with the gain 0.3 (make.py); junk in the norm takes a little
+            assert hop["size"] == pytest.approx(1.0 if read["route"] else 0.3, rel=0.1)
 
 
 def test_sizes_tell_who_writes(blocks):
@@ -183,13 +183,15 @@ def test_from_needle_of_task_data(tmp_path):
 
 
 @pytest.mark.parametrize("options, code, words", [
-    (["--data", "{data}", "--line", "3"], 1, "no sample in line 3"), (["--data", "{data}", "--line", "0"], 2, "--line"),
+    (["--data", "{one}", "--line", "3"], 1, "no sample in line 3"), (["--data", "{data}", "--line", "0"], 2, "--line"),
     (["--line", "1", "-p", "x"], 2, "--line goes with --data"), (["--data", "{data}", "-p", "x"], 2, "one prompt, please"),
     (["--data", "{data}", "--line", "2"], 1, "line 2"),
     (["--data", "{data}.missing"], 1, "No such file")])
 def test_bad_task_data(tmp_path, options, code, words):
     data = tmp_path / "data.jsonl"
     data.write_text('{"input": "a", "outputs": ["b"]}\n{"input": 7}\n')
-    done = subprocess.run([CLI, "trace", "-m", os.environ["ST_SMOLLM2"], *(o.format(data=data) for o in options)],
+    one = tmp_path / "one.jsonl"
+    one.write_text('{"input": "a", "outputs": ["b"]}\n')
+    done = subprocess.run([CLI, "trace", "-m", os.environ["ST_SMOLLM2"], *(o.format(data=data, one=one) for o in options)],
                           capture_output=True, text=True)
     assert done.returncode == code and words in done.stderr, done.stderr
