@@ -26,7 +26,7 @@ budget_args budget_args_sentences(void)
 {
     budget_args b = budget_args_default();
     b.otherwise = 0.97;
-    b.pooled = b.grow = "off";
+    b.grow = "off"; /* early sentences are read by all later ones: they must come out well */
     b.block_q = 4;
     b.block_k = 1;
     return b;
@@ -89,7 +89,8 @@ static int parse_switch(const char *verb, const char *option, const char *text, 
 static int parse_spread(const budget_args *b, const char *verb, st_budget budget,
                         st_select_params *p)
 {
-    bool spread = b->pruned >= 0 || (b->pool_auto && budget == ST_BUDGET_AUTO), grow = spread;
+    bool spread = budget == ST_BUDGET_PRUNED || (b->pool_auto && budget == ST_BUDGET_AUTO);
+    bool grow = spread;
     st_error err;
     int code = parse_switch(verb, "--grow", b->grow, &grow);
     p->pooled = spread;

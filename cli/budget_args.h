@@ -29,9 +29,9 @@ bool budget_args_too_short(const budget_args *b, const st_select_params *select,
 void budget_args_blocks(const budget_args *b, int64_t n_tok, int64_t exact_below,
                         st_select_params *select);
 
-/* For attention from sentence to sentence: 97 % pruned, the same k everywhere, query blocks of 4
- * and key blocks of 1 token (docs/method/receivers.md has what coarser ones lose): what the figures
- * there, and the taggers' hidden states, were made with. */
+/* For attention from sentence to sentence: 97 % pruned, budgets pooled but not growing along the
+ * text, query blocks of 4 and key blocks of 1 token (docs/method/receivers.md has what others
+ * lose). */
 budget_args budget_args_sentences(void);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */

@@ -241,6 +241,7 @@ def record(
         tokenizer,
         params,
         auto=pruned is not None,
+        pruned=pruned,
         threads=threads,
         precise=precise,
         cert_rows=cert_rows,

@@ -56,6 +56,11 @@ int64_t sti_run_cut(int64_t from, const st_ggml_params *p);
 st_status sti_run_pass(st_run *run, const char *what, int64_t done, const sti_between *between,
                        st_pass *pass, st_error *err);
 
+/* Reads token [n] at positions begin on, which follow what the cache holds: begin + n is within the
+ * run's tokens, and what these were there does not matter. */
+st_status sti_run_more(st_run *run, const st_ggml_params *p, const st_sink *sink, int64_t begin,
+                       const int32_t *token, int64_t n, st_error *err);
+
 /* tokens.c: ST_ERR_ARG with the place of the first id that the model does not have. */
 st_status sti_check_tokens(const st_model *model, const int32_t *token, int64_t n_tok,
                            st_error *err);

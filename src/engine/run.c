@@ -15,7 +15,8 @@
  * sequence. Above this length shorter micro-batches keep it small. */
 #define LONG_TOK 65536
 
-/* Above this length a copy of all keys in int8 is too much beside the cache. */
+/* Above this length a copy of all keys in int8 is too much beside the cache. But scan, which reads
+ * every key for every query block, would spend its time on making it again. */
 #define LEAN_TOK 262144
 
 /* Cuts of a sequence at multiples of this do not change what is selected; of exact runs nothing is.
@@ -352,7 +353,7 @@ static st_status configure(const st_run *r, const st_ggml_params *p, const st_si
     st_ggml_params gp = *p;
     st_ggml_stats forgotten;
     gp.enabled = gp.enabled && !r->stock;
-    gp.lean = gp.lean || r->n_tok > LEAN_TOK;
+    gp.lean = gp.lean || (r->n_tok > LEAN_TOK && gp.select.method != ST_SELECT_SCAN);
     gp.n_tok = r->n_tok;
     if (gp.select.grow_tok < 0)
         gp.select.grow_tok = r->n_tok;
@@ -441,4 +442,26 @@ st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, 
     }
     STI_TRY(configure(r, p, sink, err));
     return sti_run_pass(r, what, from, NULL, pass, err);
+}
+
+/* ---- a run that grows ------------------------------------------------------------------------ */
+
+st_status sti_run_more(st_run *r, const st_ggml_params *p, const st_sink *sink, int64_t begin,
+                       const int32_t *token, int64_t n, st_error *err)
+{
+    struct llama_batch batch;
+    st_status status = configure(r, p, sink, err);
+    if (status != ST_OK)
+        return status;
+    batch = llama_batch_init(r->n_ubatch, 0, 1);
+    memcpy(r->token + begin, token, (size_t)n * sizeof *token);
+    r->stop = r->whole = r->whole_batches = false;
+    r->what = "reading";
+    sti_hidden_start(&r->hidden);
+    for (int64_t at = 0; status == ST_OK && at < n; at += r->n_ubatch) {
+        r->done = begin + at;
+        status = decode(r, &batch, begin + at, sti_min(r->n_ubatch, n - at), err);
+    }
+    llama_batch_free(batch);
+    return status == ST_OK ? sti_hidden_end(&r->hidden, n, err) : status;
 }
