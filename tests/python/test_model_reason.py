@@ -140,7 +140,7 @@ def corrected(path, score):
                 left[layer, h], recall[layer, h] = rest[h], rec[h].mean()
     count = sum(far[layer].sum(0) for layer, _ in score)
     profile = np.divide(sum(x.sum(0) for x in left.values()), count, where=count > 0, out=np.zeros(n))
-    return {h: recall[h] * v + left[h].sum() / (profile * far[h[0]]).sum() * profile for h, v in score.items()}
+    return {h: recall[h] * v + 0.2 * left[h].sum() / (profile * far[h[0]]).sum() * profile for h, v in score.items()}
 
 
 def test_receivers_and_anchors(traces):
