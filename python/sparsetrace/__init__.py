@@ -8,7 +8,7 @@
 docs/python.md is the page of this package.
 """
 
-from ._abi import ArgumentError, FileError, FormatError, LimitError, OutOfMemory, SparseTraceError, lib
+from ._abi import ArgumentError, FileError, FormatError, LimitError, ModelError, OutOfMemory, SparseTraceError, lib
 from ._core import (
     Attended,
     Keys,
@@ -46,6 +46,7 @@ __all__ = [
     "Layer",
     "LimitError",
     "MapError",
+    "ModelError",
     "OutOfMemory",
     "Params",
     "Pool",

@@ -16,10 +16,8 @@ bfloat16 and float16 on the CPU. No backward pass. Needs transformers >= 4.56.
 import contextlib
 import contextvars
 import inspect
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from ._arrays import whole
 from ._pieces import pieces_of
 from ._spans import sentences, tokens_of_bytes
 from ._trace import open as open_trace
-from ._writer import Writer
+from ._writer import Writer, temporary
 
 POOLING = ("stream", "flat", "scan", "auto")
 NAME = "sparsetrace"
@@ -273,8 +271,7 @@ def begin(model, input_ids, path, tokenizer, params, *, auto, chunk=2048, thread
     groups = groups_of(groups, text_pieces)
     run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
     register_once()
-    folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None
-    path = path if path is not None else Path(folder.name) / "run.trace"
+    folder, path = temporary(path)
     job = Job(model, ids, run, whole(chunk, "chunk", 1, 2**31 - 1))
     writer = Writer(path, job.n_tok, run.params.bq, run.params.bk, groups=groups, **more)
     writer.tokens(ids[0].numpy(), text_pieces)
