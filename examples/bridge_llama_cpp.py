@@ -23,7 +23,7 @@ llm = llama_cpp.Llama(
 # %%
 filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 needle = "The special magic number for cedar is: 4817302. "
-text = filler * 12 + needle + filler * 16 + "What is the special magic number for cedar? The special magic number for cedar is: "
+text = filler * 6 + needle + filler * 8 + "What is the special magic number for cedar? The special magic number for cedar is: "
 trace = stl.trace(llm, text, sys.argv[2] if len(sys.argv) > 2 else None, k=8)
 print(trace)
 print(f"recall {100 * trace.certificate.recall_mean:.0f} %, next token", llm.detokenize([trace.result["next_token"]["sparse"]["id"]]))

@@ -269,6 +269,8 @@ def begin(model, input_ids, path, tokenizer, params, *, auto, chunk=2048, thread
     if params.get("grow_tok") == -1:
         params["grow_tok"] = ids.shape[1]
     groups = groups_of(groups, text_pieces)
+    if any(hasattr(m, "hook_pattern") and "forward" not in vars(m) for m in model.modules()):
+        raise TypeError("the model belongs to a TransformerBridge: sparsetrace.transformer_lens traces these")
     run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
     register_once()
     folder, path = temporary(path)
