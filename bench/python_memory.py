@@ -30,10 +30,14 @@ WHAT = ("eager", "lens", "bertviz", "trace")
 def convert(path, folder):
     """The GGUF's weights as transformers keeps them: loads in a second."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     at, name = os.path.split(os.path.abspath(path))
-    AutoModelForCausalLM.from_pretrained(at, gguf_file=name, dtype=torch.float32).save_pretrained(folder)
+    read = AutoModelForCausalLM.from_pretrained(at, gguf_file=name, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(at, gguf_file=name)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # one that transformers agrees to save
+    plain.load_state_dict(read.state_dict())
+    plain.save_pretrained(folder)
     AutoTokenizer.from_pretrained(at, gguf_file=name).save_pretrained(folder)
 
 
