@@ -2,7 +2,8 @@
 """Receiver heads, anchors and dependencies of real chains of thought: pruned runs beside the exact one.
 
 usage: anchors.py SPARSETRACE MODEL TRACES.jsonl OUT.json [--limit N] [--pruned 0.97,0.98,0.99]
-                  [--select stream,hip,window] [--blocks 4x1] [--cert-share 0.003] [--threads 1] [--work DIR]
+                  [--select stream,hip,window] [--blocks 4x1] [--spread "--pooled on --grow off"] [--cert-share 0.003]
+                  [--threads 1] [--work DIR [--report]]
 
 TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of {"text", "depends_on",
 "counterfactual_importance_kl", ...}. Needs numpy, scipy and safetensors.
@@ -12,7 +13,10 @@ many of the 20 receiver heads and of the 5 anchors are the same (means over trac
 traces, as the method wants it). Certified rows are attended exactly: their pairs count as kept, so the selection
 gets that much less. Dependencies: far edges (4 or more sentences apart) of `depends_on` against all other far
 pairs; logistic models on distance alone and on distance and attention, trained without the problem they are
-judged on.
+judged on. Anchors and the mean importance by tag stand beside the importances that others measured.
+
+With --work the traces are kept and what is there already is not run again: an interrupted job goes on, and --report
+says what there is so far, of the texts that have every run. Texts come in an order that mixes the problems.
 """
 import argparse
 import json
@@ -48,23 +52,36 @@ def spans_of(text, sentences):
 
 
 def run(args, folder, name, out, options):
-    """Traces one text; gives the report. The cost of certified rows is taken from the budget beforehand."""
+    """Traces one text, unless it is there. The cost of certified rows is taken from the budget beforehand."""
+    if out.exists():
+        return
     command = [args.sparsetrace, "trace", "-m", args.model, "-f", folder / f"{name}.txt", "--groups",
-               folder / f"{name}.spans", "-o", out, "--against", "none", "--threads", args.threads, "--json",
+               folder / f"{name}.spans", "-o", out, "--against", "none", "--rows=-1:", "--threads", args.threads,
                "--quiet", *options]
     done = subprocess.run([str(x) for x in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
-    return json.loads(done.stdout)
 
 
-def run_pruned(args, folder, name, n_tok, method, pruned, out):
-    rows = max(8, round(args.cert_share * n_tok))
+def result_of(path):
+    with safe_open(path, "np") as f:
+        return json.loads(f.metadata()["result"])
+
+
+def run_pruned(args, folder, trace, method, pruned, out):
+    rows = cert_rows(args, trace)
     bq, bk = args.blocks.split("x")
-    share = pruned + rows / n_tok
-    report = run(args, folder, name, out, ["--pruned", f"{share:.6f}", "--select", method, "--block-q", bq,
-                                           "--block-k", bk, "--cert-rows", rows])
-    return 1 - (1 - report["pruned_fraction"]) - rows / n_tok
+    options = ["--pruned", f"{pruned + rows / trace['n_tok']:.6f}", "--select", method, "--block-q", bq, "--block-k", bk,
+               "--cert-rows", rows]
+    run(args, folder, trace["name"], out, options + (args.spread.split() if method == "stream" else []))
+
+
+def cert_rows(args, trace):
+    return max(4, round(args.cert_share * trace["n_tok"]))
+
+
+def share_of(args, trace, path):
+    return result_of(path)["pruned_fraction"] - cert_rows(args, trace) / trace["n_tok"]
 
 
 def groups(args, files, *options):
@@ -179,6 +196,47 @@ def dependencies(traces, features):
     return result
 
 
+# ---- the outside world ---------------------------------------------------------------------------
+
+IMPORTANCE = ["counterfactual_importance_kl", "counterfactual_importance_accuracy", "resampling_importance_kl",
+              "resampling_importance_accuracy"]
+RARE = 2  # a trace's mean over a tag wants so many of its sentences
+
+
+def outside(traces, scores):
+    """Receiver scores beside measured importances: rank correlation, mean over traces; accuracy counts by its size."""
+    result = {}
+    for name in IMPORTANCE:
+        rho = []
+        for t, s in zip(traces, scores):
+            x = np.abs(t["importance"][name]) if name.endswith("accuracy") else t["importance"][name]
+            ok = ~np.isnan(s) & ~np.isnan(x)
+            if ok.sum() > 2 and np.ptp(x[ok]) > 0:
+                rho.append(scipy.stats.spearmanr(s[ok], x[ok])[0])
+        if rho:
+            result[name] = bootstrap(rho) + [len(rho)]
+    return result
+
+
+def by_tag(traces, scores):
+    """Mean z-score within the trace of receiver scores and of importances, by tag, mean over traces."""
+    columns = {"receiver": scores} | {name: [np.abs(t["importance"][name]) for t in traces] for name in IMPORTANCE}
+    result = {}
+    for name, values in columns.items():
+        means = {}
+        for t, x in zip(traces, values):
+            ok = ~np.isnan(x) & ~np.isnan(scores[traces.index(t)])
+            if ok.sum() < 3 or np.ptp(x[ok]) == 0:
+                continue
+            z = (x - x[ok].mean()) / x[ok].std()
+            for tag in set(t["tags"]):
+                use = ok & np.array([y == tag for y in t["tags"]])
+                if use.sum() >= RARE:
+                    means.setdefault(tag, []).append(z[use].mean())
+        result[name] = {tag: bootstrap(v) + [len(v)] for tag, v in sorted(means.items())}
+    return result
+
+
 # ---- all of it -----------------------------------------------------------------------------------
 
 
@@ -194,11 +252,67 @@ def read_traces(path, limit):
                 for source in record["sentences"][number].get("depends_on") or []:
                     if source in place and source < number:
                         edges[place[number], place[source]] = True
-            importance = [record["sentences"][n].get("counterfactual_importance_kl") for n in numbers]
-            traces.append({"name": f"t{len(traces)}", "text": record["full_text"], "spans": spans,
-                           "numbers": numbers, "edges": edges, "problem": record.get("problem", record.get("id")),
-                           "importance": np.array([np.nan if x is None else x for x in importance], float)})
+            sentences = [record["sentences"][n] for n in numbers]
+            importance = {name: np.array([np.nan if s.get(name) is None else s[name] for s in sentences], float)
+                          for name in IMPORTANCE}
+            traces.append({"name": f"t{len(traces)}", "text": record["full_text"], "spans": spans, "numbers": numbers,
+                           "edges": edges, "problem": record.get("problem", record.get("id")),
+                           "importance": importance, "tags": [(s.get("tags") or ["unknown"])[0] for s in sentences]})
     return traces
+
+
+def mixed(traces):
+    """One text of each problem, then the next of each: a part of the job is a picture of the whole."""
+    seen, order = {}, []
+    for k, t in enumerate(traces):
+        seen[t["problem"]] = seen.get(t["problem"], -1) + 1
+        order.append((seen[t["problem"]], k))
+    return [traces[k] for _, k in sorted(order)]
+
+
+def configurations(args):
+    return [(m, p) for m in args.select.split(",") for p in map(float, args.pruned.split(","))]
+
+
+def make_runs(args, folder, t):
+    (folder / f"{t['name']}.txt").write_text(t["text"], encoding="utf-8")
+    (folder / f"{t['name']}.spans").write_text("".join(f"{a} {b}\n" for a, b in t["spans"]))
+    run(args, folder, t["name"], t["exact"], ["--k", 1 << 20, "--cert-rows", 0])
+    t["n_tok"] = result_of(t["exact"])["n_tok"]
+    for method, pruned in configurations(args):
+        run_pruned(args, folder, t, method, pruned, folder / f"{t['name']}.{method}.{pruned}.trace")
+    print(f"{t['name']}: {t['n_tok']} tokens, {len(t['spans'])} sentences", file=sys.stderr)
+
+
+def whole(args, folder, t):
+    files = [t["exact"], *(folder / f"{t['name']}.{m}.{p}.trace" for m, p in configurations(args))]
+    return all(f.exists() for f in files)
+
+
+def report(args, folder, traces):
+    exact = groups(args, [t["exact"] for t in traces])
+    features = [attention_features(t["exact"]) for t in traces]
+    result = {"options": {k: str(v) for k, v in vars(args).items()}, "n_trace": len(traces),
+              "traces": [t["name"] for t in traces], "n_sentence": sum(len(t["spans"]) for t in traces),
+              "n_tok": sum(t["n_tok"] for t in traces), "heads": exact[0],
+              "dependencies_exact": dependencies(traces, features), "outside_exact": outside(traces, exact[1]),
+              "by_tag_exact": by_tag(traces, exact[1]), "runs": []}
+    half = [groups(args, [t["exact"] for t in traces[k::2]])[0] for k in range(2)] if len(traces) > 1 else []
+    result["same_heads_exact_halves"] = len(set(half[0]) & set(half[1])) if half else None
+    for method, pruned in configurations(args):
+        files = [folder / f"{t['name']}.{method}.{pruned}.trace" for t in traces]
+        one = {"select": method, "pruned": pruned,
+               "least_share": round(min(share_of(args, t, f) for t, f in zip(traces, files)), 5),
+               "plain": compare(exact, groups(args, files))}
+        corrected = groups(args, files, "--correct")
+        one["corrected"] = compare(exact, corrected)
+        one["outside"] = outside(traces, corrected[1])
+        if method == "stream":
+            one["dependencies"] = dependencies(traces, [attention_features(f) for f in files])
+            one["by_tag"] = by_tag(traces, corrected[1])
+        result["runs"].append(one)
+        print(json.dumps(one), file=sys.stderr)
+    pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
 
 
 def main():
@@ -209,48 +323,24 @@ def main():
     p.add_argument("--pruned", default="0.97,0.98,0.99")
     p.add_argument("--select", default="stream,hip,window")
     p.add_argument("--blocks", default="4x1")
+    p.add_argument("--spread", default="--pooled on --grow off", help="of method stream's budget")
     p.add_argument("--cert-share", type=float, default=0.003)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--work", type=pathlib.Path)
+    p.add_argument("--report", action="store_true")
     args = p.parse_args()
-    traces = read_traces(args.traces, args.limit)
     scratch = None if args.work else tempfile.TemporaryDirectory()
     folder = args.work or pathlib.Path(scratch.name)
     folder.mkdir(exist_ok=True, parents=True)
+    traces = mixed(read_traces(args.traces, args.limit))
     for t in traces:
-        (folder / f"{t['name']}.txt").write_text(t["text"], encoding="utf-8")
-        (folder / f"{t['name']}.spans").write_text("".join(f"{a} {b}\n" for a, b in t["spans"]))
         t["exact"] = folder / f"{t['name']}.exact.trace"
-        t["n_tok"] = run(args, folder, t["name"], t["exact"], ["--k", 1 << 20, "--cert-rows", 0])["n_tok"]
-        print(f"{t['name']}: {t['n_tok']} tokens, {len(t['spans'])} sentences", file=sys.stderr)
-    exact = groups(args, [t["exact"] for t in traces])
-    exact_features = [attention_features(t["exact"]) for t in traces]
-    result = {"options": {k: str(v) for k, v in vars(args).items()}, "n_trace": len(traces),
-              "n_sentence": sum(len(t["spans"]) for t in traces), "heads": exact[0],
-              "dependencies_exact": dependencies(traces, exact_features), "runs": []}
-    rho = []
-    for t, s in zip(traces, exact[1]):
-        ok = ~np.isnan(s) & ~np.isnan(t["importance"])
-        if ok.sum() > 2:
-            rho.append(scipy.stats.spearmanr(s[ok], t["importance"][ok])[0])
-    if rho:
-        result["spearman_counterfactual_importance_kl"] = bootstrap(rho)
-    for method in args.select.split(","):
-        for pruned in map(float, args.pruned.split(",")):
-            files, shares = [], []
-            for t in traces:
-                files.append(folder / f"{t['name']}.{method}.{pruned}.trace")
-                shares.append(run_pruned(args, folder, t["name"], t["n_tok"], method, pruned, files[-1]))
-            one = {"select": method, "pruned": pruned, "least_share": round(min(shares), 5)}
-            one["plain"] = compare(exact, groups(args, files))
-            one["corrected"] = compare(exact, groups(args, files, "--correct"))
-            if method == "stream":
-                one["dependencies"] = dependencies(traces, [attention_features(f) for f in files])
-            result["runs"].append(one)
-            print(json.dumps(one), file=sys.stderr)
-            for f in files:
-                f.unlink()
-    pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
+        if not args.report:
+            make_runs(args, folder, t)
+    traces = [t for t in traces if whole(args, folder, t)]
+    for t in traces:
+        t["n_tok"] = result_of(t["exact"])["n_tok"]
+    report(args, folder, traces)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
  * divergence.c — how far from the exact run each form of budget takes a model: mean KL(exact ‖
  * pruned) over a prompt's last positions, beside the share of the causal pairs that was pruned.
  *
- *   bench_divergence MODEL.gguf N_LAST PROMPT.txt ...
+ *   bench_divergence MODEL.gguf N_LAST SHARE,... PROMPT.txt ...
  *
- * Forms: k alike for every query block, k pooled over heads and neighbours, the same growing
- * along the prompt, a mass; and hip.
+ * SHARE: of the causal pairs, to prune, e.g. 0.9,0.95,0.99; blocks are of the sizes that suit it
+ * and the prompt (st_select_blocks_for_pruned). Forms: k alike for every query block, the same
+ * growing along the prompt, pooled over heads and neighbours, pooled and growing; hip; and a mass,
+ * halved until it prunes as much. THREADS in the environment: how many (all processors).
  * Prompts are read with special tokens written out, so a chat template can stand in the file.
  */
 #include <stdio.h>
@@ -15,28 +17,26 @@
 
 #include "sparsetrace/engine.h"
 
-#define MOST_K 128 /* of a mass */
+#define MOST_K 4096 /* of a mass */
+#define MASS_STEPS 4
 
 typedef struct form {
+    const char *name;
     st_select_method method;
-    int64_t k;
     bool pooled, grow;
-    float mass;
 } form;
 
-static const form forms[] = {
-    {ST_SELECT_STREAM, 5, false, false, 0},        {ST_SELECT_STREAM, 5, true, false, 0},
-    {ST_SELECT_STREAM, 5, true, true, 0},          {ST_SELECT_STREAM, 6, false, false, 0},
-    {ST_SELECT_STREAM, 6, true, false, 0},         {ST_SELECT_STREAM, 6, true, true, 0},
-    {ST_SELECT_STREAM, 8, false, false, 0},        {ST_SELECT_STREAM, 8, true, false, 0},
-    {ST_SELECT_STREAM, 8, true, true, 0},          {ST_SELECT_STREAM, 13, false, false, 0},
-    {ST_SELECT_STREAM, 13, true, false, 0},        {ST_SELECT_STREAM, 13, true, true, 0},
-    {ST_SELECT_STREAM, 26, false, false, 0},       {ST_SELECT_STREAM, 26, true, false, 0},
-    {ST_SELECT_STREAM, 26, true, true, 0},         {ST_SELECT_STREAM, MOST_K, false, false, .3},
-    {ST_SELECT_STREAM, MOST_K, false, false, .45}, {ST_SELECT_STREAM, MOST_K, false, false, .6},
-    {ST_SELECT_STREAM, MOST_K, false, false, .75}, {ST_SELECT_STREAM, MOST_K, false, false, .85},
-    {ST_SELECT_HIP, 8, false, false, 0},           {ST_SELECT_HIP, 8, false, true, 0},
-    {ST_SELECT_HIP, 26, false, false, 0},          {ST_SELECT_HIP, 26, false, true, 0},
+static const form forms[] = {{"alike", ST_SELECT_STREAM, false, false},
+                             {"growing", ST_SELECT_STREAM, false, true},
+                             {"pooled", ST_SELECT_STREAM, true, false},
+                             {"pooled, growing", ST_SELECT_STREAM, true, true},
+                             {"hip, growing", ST_SELECT_HIP, false, true}};
+
+struct job {
+    st_run *run;
+    st_ggml_params gp;
+    float *exact;
+    double all; /* flop of the exact run */
 };
 
 static void die(const st_error *err)
@@ -45,41 +45,73 @@ static void die(const st_error *err)
     exit(1);
 }
 
-static void measure(st_run *run, const st_model_info *info, int64_t n_tok, const char *path)
+/* One pruned pass: prints its line and returns its pruned share. */
+static double pass(struct job *j, const char *name)
 {
-    st_ggml_params gp = st_ggml_params_default();
     st_pass pass;
+    st_agreement to_exact;
     st_error err;
-    double all;
-    float *exact;
-    gp.exact = true;
-    gp.exact_below = info->n_swa;
-    if (st_run_pass(run, &gp, NULL, "", &pass, &err) != ST_OK)
+    double pruned;
+    if (st_run_pass(j->run, &j->gp, NULL, "", &pass, &err) != ST_OK)
         die(&err);
-    exact = malloc((size_t)pass.n_last * (size_t)pass.n_vocab * sizeof *exact);
-    memcpy(exact, pass.logits, (size_t)pass.n_last * (size_t)pass.n_vocab * sizeof *exact);
-    all = pass.stats.attend_flop;
-    printf("%s, %lld tokens, last %d\n", path, (long long)n_tok, pass.n_last);
-    printf("  method    k  pooled  grow  mass   pruned      KL  same  select s\n");
-    gp.exact = false;
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        st_agreement to_exact;
-        gp.select.method = forms[i].method;
-        gp.select.k = forms[i].k;
-        gp.select.pooled = forms[i].pooled;
-        gp.select.grow_tok = forms[i].grow ? -1 : 0;
-        gp.select.mass = forms[i].mass;
-        if (st_run_pass(run, &gp, NULL, "", &pass, &err) != ST_OK)
-            die(&err);
-        st_compare(exact, pass.logits, pass.n_last, pass.n_vocab, &to_exact);
-        printf("  %-7s %3lld  %-6s  %-4s  %4.2f  %6.2f %%  %6.4f  %4d  %8.2f\n",
-               st_select_method_name(forms[i].method), (long long)forms[i].k,
-               forms[i].pooled ? "yes" : "no", forms[i].grow ? "yes" : "no", (double)forms[i].mass,
-               100 - 100 * pass.stats.attend_flop / all, to_exact.kl_mean, to_exact.n_same,
-               1e-9 * (double)pass.stats.select_ns);
-        fflush(stdout);
+    st_compare(j->exact, pass.logits, pass.n_last, pass.n_vocab, &to_exact);
+    pruned = 1 - pass.stats.attend_flop / j->all;
+    printf("  %3d x %-2d  %-15s %5lld  %4.2f  %6.2f %%  %7.4f  %4d  %6.2f\n", j->gp.select.bq,
+           j->gp.select.bk, name, (long long)j->gp.select.k, (double)j->gp.select.mass,
+           100 * pruned, to_exact.kl_mean, to_exact.n_same, 1e-9 * (double)pass.stats.select_ns);
+    fflush(stdout);
+    return pruned;
+}
+
+/* A mass cannot name its pairs beforehand: bisected, so that the last ones lie near the share. */
+static void masses(struct job *j, double share)
+{
+    double low = 0.02, high = 0.95;
+    j->gp.select.method = ST_SELECT_STREAM;
+    j->gp.select.pooled = false;
+    j->gp.select.grow_tok = 0;
+    j->gp.select.k = MOST_K;
+    for (int i = 0; i < MASS_STEPS; i++) {
+        double mass = (low + high) / 2;
+        j->gp.select.mass = (float)mass;
+        if (pass(j, "mass") < share)
+            high = mass;
+        else
+            low = mass;
     }
-    free(exact);
+    j->gp.select.mass = 0;
+}
+
+static void measure(struct job *j, int64_t n_tok, const char *shares, int n_last)
+{
+    st_pass exact;
+    st_error err;
+    char *rest;
+    j->gp.exact = true;
+    if (st_run_pass(j->run, &j->gp, NULL, "", &exact, &err) != ST_OK)
+        die(&err);
+    j->exact = malloc((size_t)exact.n_last * (size_t)exact.n_vocab * sizeof *j->exact);
+    memcpy(j->exact, exact.logits, (size_t)exact.n_last * (size_t)exact.n_vocab * sizeof *j->exact);
+    j->all = exact.stats.attend_flop;
+    j->gp.exact = false;
+    printf("%lld tokens, last %d\n   blocks  form                k  mass    pruned       KL  same  "
+           "select s\n",
+           (long long)n_tok, n_last);
+    for (double share = strtod(shares, &rest); share > 0;
+         share = strtod(rest + (*rest == ','), &rest)) {
+        st_select_blocks_for_pruned(&j->gp.select, n_tok, j->gp.exact_below, share);
+        for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+            j->gp.select.method = forms[i].method;
+            j->gp.select.pooled = forms[i].pooled;
+            j->gp.select.grow_tok = forms[i].grow ? -1 : 0;
+            if (st_select_k_for_pruned(&j->gp.select, 0, n_tok, j->gp.exact_below, share,
+                                       &j->gp.select.k, &err) != ST_OK)
+                die(&err);
+            pass(j, forms[i].name);
+        }
+        masses(j, share);
+    }
+    free(j->exact);
 }
 
 int main(int argc, char **argv)
@@ -87,30 +119,31 @@ int main(int argc, char **argv)
     static char text[1 << 22];
     st_model_params mp = st_model_params_default();
     st_run_params rp = st_run_params_default();
-    st_model_info info;
     st_model *model;
     st_error err;
-    if (argc < 4) {
-        fprintf(stderr, "usage: bench_divergence MODEL.gguf N_LAST PROMPT.txt ...\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: bench_divergence MODEL.gguf N_LAST SHARE,... PROMPT.txt ...\n");
         return 2;
     }
+    mp.n_thread = getenv("THREADS") != NULL ? atoi(getenv("THREADS")) : 0;
     if (st_model_open(argv[1], &mp, &model, &err) != ST_OK)
         die(&err);
-    st_model_get_info(model, &info);
     rp.n_last = atoi(argv[2]);
-    for (int i = 3; i < argc; i++) {
+    for (int i = 4; i < argc; i++) {
         FILE *f = fopen(argv[i], "rb");
         size_t n = f != NULL ? fread(text, 1, sizeof text, f) : 0;
         int32_t *token;
         int64_t n_tok;
-        st_run *run;
+        struct job j = {.gp = st_ggml_params_default()};
         if (f != NULL)
             fclose(f);
         if (st_model_tokenize(model, text, (int64_t)n, true, &token, &n_tok, &err) != ST_OK ||
-            st_run_create(model, token, n_tok, &rp, &run, &err) != ST_OK)
+            st_run_create(model, token, n_tok, &rp, &j.run, &err) != ST_OK)
             die(&err);
-        measure(run, &info, n_tok, argv[i]);
-        st_run_free(run);
+        j.gp.exact_below = st_model_exact_below(model, n_tok, &rp);
+        printf("%s, ", argv[i]);
+        measure(&j, n_tok, argv[3], rp.n_last);
+        st_run_free(j.run);
         st_tokens_free(token);
     }
     st_model_free(model);

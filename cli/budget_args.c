@@ -19,8 +19,6 @@ budget_args budget_args_default(void)
     return (budget_args){.pruned = -1,
                          .mass = -1,
                          .otherwise = -1,
-                         .block_q = p.bq,
-                         .block_k = p.bk,
                          .rows = p.rows};
 }
 
@@ -28,7 +26,7 @@ budget_args budget_args_sentences(void)
 {
     budget_args b = budget_args_default();
     b.otherwise = 0.97;
-    b.pooled = b.grow = "off";
+    b.grow = "off"; /* early sentences are read by all later ones: they must come out well */
     b.block_q = 4;
     b.block_k = 1;
     return b;
@@ -46,6 +44,13 @@ bool budget_args_too_short(const budget_args *b, const st_select_params *select,
     return !budget_args_given(b) &&
            (n_tok < SHORT_TOK ||
             st_select_k_for_pruned(select, 0, n_tok, n_swa, pruned, &k, NULL) != ST_OK);
+}
+
+void budget_args_blocks(const budget_args *b, int64_t n_tok, int64_t exact_below,
+                        st_select_params *select)
+{
+    if (b->pruned >= 0 && b->block_q == 0 && b->block_k == 0)
+        st_select_blocks_for_pruned(select, n_tok, exact_below, b->pruned);
 }
 
 static int parse_k(const char *text, const char *verb, st_select_params *p, st_budget *budget)
@@ -84,7 +89,8 @@ static int parse_switch(const char *verb, const char *option, const char *text, 
 static int parse_spread(const budget_args *b, const char *verb, st_budget budget,
                         st_select_params *p)
 {
-    bool spread = b->pruned >= 0 || (b->pool_auto && budget == ST_BUDGET_AUTO), grow = spread;
+    bool spread = budget == ST_BUDGET_PRUNED || (b->pool_auto && budget == ST_BUDGET_AUTO);
+    bool grow = spread;
     st_error err;
     int code = parse_switch(verb, "--grow", b->grow, &grow);
     p->pooled = spread;
@@ -109,8 +115,8 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
     st_error err;
     *p = st_select_params_default();
     *budget = ST_BUDGET_AUTO;
-    p->bq = (int)b->block_q;
-    p->bk = (int)b->block_k;
+    p->bq = b->block_q > 0 ? (int)b->block_q : p->bq;
+    p->bk = b->block_k > 0 ? (int)b->block_k : p->bk;
     p->rows = (int)b->rows;
     if (b->select != NULL && st_select_method_parse(b->select, &p->method, &err) != ST_OK)
         return args_complain(verb, "--select: %s", err.message);

@@ -14,7 +14,8 @@ typedef struct budget_args {
     double pruned, mass; /* -1: not given */
     double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
     bool pool_auto;      /* false. true: --k auto pools and grows too, unless told otherwise */
-    int64_t block_q, block_k, rows;
+    int64_t block_q, block_k; /* 0: not typed */
+    int64_t rows;
 } budget_args;
 
 budget_args budget_args_default(void);
@@ -23,9 +24,14 @@ budget_args budget_args_default(void);
 bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
                            int64_t n_tok, int64_t n_swa);
 
-/* For attention from sentence to sentence: 97 % pruned, the same k everywhere, query blocks of 4
- * and key blocks of 1 token (docs/method/receivers.md has what coarser ones lose): what the figures
- * there, and the taggers' hidden states, were made with. */
+/* For verbs whose prompt is known only now: block sizes that suit its length, if a share to prune
+ * was typed and neither size was. */
+void budget_args_blocks(const budget_args *b, int64_t n_tok, int64_t exact_below,
+                        st_select_params *select);
+
+/* For attention from sentence to sentence: 97 % pruned, budgets pooled but not growing along the
+ * text, query blocks of 4 and key blocks of 1 token (docs/method/receivers.md has what others
+ * lose). */
 budget_args budget_args_sentences(void);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */
@@ -43,8 +49,10 @@ budget_args budget_args_sentences(void);
          "budgets grow along the text, --k is the mean (on with --pruned, auto)"},                 \
         {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
          "stream (default), auto, scan, flat, exact, hip, window"},                                \
-        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024, "rows of a query block (32)"},          \
-        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024, "keys of a key block (16)"},            \
+        {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024,                                         \
+         "rows of a query block (32; trace --pruned: by length)"},                                 \
+        {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024,                                         \
+         "keys of a key block (16; trace --pruned: by length)"},                                   \
         {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
          "rows of a query block that choose for it (8)"}
 /* clang-format on */

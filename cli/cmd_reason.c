@@ -55,7 +55,8 @@ static int parse(struct reason_args *a, int argc, char **argv)
          "keep the trace: a file, with --jsonl a folder of one file a text"},
         BUDGET_OPTIONS(a->budget),
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
-         "rows a layer that are certified by exact attention (8)"},
+         "rows a layer that are attended exactly, their pairs counted as kept\n"
+         "(3 in 1000, at least 4)"},
         {"--layer", "N", ARG_INT, &a->layer, 0, 100000, "--hidden: after which layer"},
         {"--hidden", "FILE", ARG_TEXT, &a->hidden, 0, 0,
          "write the sentences' hidden states, for train_tagger.py"},
@@ -272,7 +273,6 @@ static int budget(const struct reason_args *a, st_trace_params *p)
     if (code < 0 && p->budget == ST_BUDGET_AUTO)
         return args_complain("reason", "--k auto is for trace: it compares with an exact run");
     p->against = ST_AGAINST_NONE;
-    p->cert_rows = (int)a->cert_rows;
     return code;
 }
 
@@ -287,6 +287,7 @@ static int open_model(struct job *j)
         return -1;
     j->reader.model.params = st_trace_params_default();
     j->reader.model.budget = &a->budget;
+    j->reader.model.cert_rows = a->cert_rows;
     code = budget(a, &j->reader.model.params);
     if (code >= 0)
         return code;
@@ -389,7 +390,7 @@ static int work(struct job *j)
 
 int cmd_reason(int argc, char **argv)
 {
-    struct reason_args a = {.layer = -1, .cert_rows = 8, .budget = budget_args_sentences()};
+    struct reason_args a = {.layer = -1, .cert_rows = -1, .budget = budget_args_sentences()};
     struct job j = {.args = &a};
     int code;
     code = parse(&a, argc, argv);

@@ -41,8 +41,10 @@ static int parse(ruler_args *a, int argc, char **argv)
          "for that is pruned as far as leaves one block to choose"},
         {"--k", "LIST", ARG_TEXT, &a->k, 0, 0,
          "budgets: key blocks kept per query block, instead of --pruned"},
-        {"--block-q", "N", ARG_INT, &a->block_q, 1, 1024, "rows of a query block (32)"},
-        {"--block-k", "N", ARG_INT, &a->block_k, 1, 1024, "keys of a key block (16)"},
+        {"--block-q", "N", ARG_INT, &a->block_q, 1, 1024,
+         "rows of a query block (by length; --k: 32)"},
+        {"--block-k", "N", ARG_INT, &a->block_k, 1, 1024,
+         "keys of a key block (by length; --k: 16)"},
         {"--sample-rows", "N", ARG_INT, &a->sample_rows, 1, ST_SELECT_ROWS_MAX,
          "rows of a query block that choose for it (8)"},
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
@@ -79,6 +81,8 @@ static int parse(ruler_args *a, int argc, char **argv)
         return args_complain("ruler", "which model? -m MODEL");
     if (a->k != NULL && a->pruned != NULL)
         return args_complain("ruler", "--k and --pruned are two budgets: give one");
+    if ((a->block_q == 0) != (a->block_k == 0))
+        return args_complain("ruler", "--block-q and --block-k go together");
     if (a->resume && a->out == NULL)
         return args_complain("ruler", "--resume goes on with a file: -o ROWS.csv");
     if (a->chat != NULL && strcmp(a->chat, "auto") != 0 && strcmp(a->chat, "on") != 0 &&
@@ -152,8 +156,8 @@ static int parse_settings(ruler_job *j)
         st_select_params select = st_select_params_default();
         st_error err;
         int code = -1;
-        select.bq = (int)a->block_q;
-        select.bk = (int)a->block_k;
+        select.bq = a->block_q > 0 ? (int)a->block_q : select.bq;
+        select.bk = a->block_k > 0 ? (int)a->block_k : select.bk;
         select.rows = (int)a->sample_rows;
         if (st_select_method_parse(method, &select.method, &err) != ST_OK)
             return args_complain("ruler", "--select: %s", err.message);
@@ -256,11 +260,8 @@ static int print_results(const ruler_job *j, bool interrupted)
                          .chat = j->chat,
                          .greedy = j->a->greedy,
                          .interrupted = interrupted,
-                         .seed = j->a->source.seed,
-                         .block_q = (int)j->a->block_q,
-                         .block_k = (int)j->a->block_k};
-    ruler_row of = ruler_job_key(j);
-    ruler_cells cells = ruler_cells_of(&j->rows, &of);
+                         .seed = j->a->source.seed};
+    ruler_cells cells = ruler_cells_of(j);
     int code = EXIT_OK;
     if (j->a->json)
         ruler_print_json(&cells, &about);
@@ -315,8 +316,6 @@ int cmd_ruler(int argc, char **argv)
 {
     st_select_params select = st_select_params_default();
     ruler_args a = {.source = {.n_sample = 20, .seed = 42},
-                    .block_q = select.bq,
-                    .block_k = select.bk,
                     .sample_rows = select.rows,
                     .cert_rows = 8};
     ruler_job j = {.a = &a, .run = st_run_params_default()};

@@ -332,6 +332,7 @@ int cmd_suppress(int argc, char **argv)
     st_error err;
     int code;
     a.budget.select = "scan"; /* as st_suppress_params_default, and why: engine.h */
+    a.budget.pooled = "off";  /* a block that a denied sentence pushes out stays its row's affair */
     code = parse(&a, argc, argv);
     if (code < 0)
         code = split_args_apply(&a.split, "suppress", &split);

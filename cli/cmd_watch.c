@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * cmd_watch.c — sparsetrace watch: a chain of thought while it grows. Text is cut as it comes; a
- * sentence is whole once something stands behind it. Each new one is tagged together with the last
- * ones before it, so that its cost does not grow with the text.
+ * sentence is whole once something stands behind it. Each new one is read by the model, if there is
+ * one, and tagged together with the last ones before it, so that tagging it does not cost more as
+ * the text grows.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,34 +13,12 @@
 
 #include "args.h"
 #include "cmd.h"
-#include "out.h"
-#include "split_args.h"
-#include "watch_rules.h"
+#include "watch.h"
 
 #define WINDOW 256      /* sentences that are tagged together */
 #define CHUNK 65536     /* bytes of a read */
 #define SURE 0.5f       /* rules see no tag that is less probable */
 #define PAUSE_US 200000 /* --follow: between two looks at the file */
-
-struct watch_args {
-    const char *file, *rules, *tagger;
-    split_args split;
-    bool follow, json;
-};
-
-struct watch {
-    const struct watch_args *args;
-    st_split_params split;
-    st_tagger *tagger;
-    watch_rules *rules;
-    FILE *in;
-    bool grows;                 /* not a file that is there as a whole */
-    char *text;                 /* all of it so far */
-    int64_t n_bytes, cap, done; /* up to `done` it is cut */
-    st_group *sentence;         /* whole ones */
-    int32_t *tag;
-    int64_t n, cap_n;
-};
 
 static int parse(struct watch_args *a, int argc, char **argv)
 {
@@ -50,13 +29,27 @@ static int parse(struct watch_args *a, int argc, char **argv)
          "at the file's end wait for more, until Ctrl-C or </think>"},
         {"--rules", "FILE", ARG_TEXT, &a->rules, 0, 0, "rules to flag by, not the usual ones"},
         SPLIT_OPTIONS(a->split),
-        {"--tagger", "FILE", ARG_TEXT, &a->tagger, 0, 0, "other weights, of text alone"},
+        {"--tagger", "FILE", ARG_TEXT, &a->tagger, 0, 0,
+         "other weights than the built-in ones (train_tagger.py)"},
+        {"-m", "MODEL", ARG_TEXT, &a->model.path, 0, 0,
+         "GGUF model that reads along, with sparse attention: who leans on whom,\n"
+         "anchors, surprise; better tags for a model we know"},
+        {"--k", "N", ARG_INT, &a->model.k, 1, 1 << 24,
+         "-m: key blocks that each query block looks at (64)"},
+        {"--select", "METHOD", ARG_TEXT, &a->model.select, 0, 0,
+         "-m: stream (default), auto, scan, flat, exact, hip, window"},
+        {"--block-q", "N", ARG_INT, &a->model.block_q, 1, 1024, "-m: rows of a query block (4)"},
+        {"--block-k", "N", ARG_INT, &a->model.block_k, 1, 1024, "-m: keys of a key block (1)"},
+        {"--max-tokens", "N", ARG_INT, &a->model.max_tok, 64, 1 << 24,
+         "-m: room for this many tokens; at more it ends (16384)"},
+        {"--threads", "N", ARG_INT, &a->model.n_thread, 1, 512, "-m: default: all processors"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "one JSON object a line"},
     };
     const arg_verb verb = {
         "watch", "[-f FILE] [options]",
         "Follows a chain of thought while it is written: what each new sentence does, its phase,\n"
-        "and a line that begins with ! where a rule fires.",
+        "and a line that begins with ! where a rule fires; with -m MODEL also what it leans on,\n"
+        "and the anchors so far.",
         option, sizeof option / sizeof *option, 0, 0};
     /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, NULL, &n_word);
@@ -67,49 +60,11 @@ static int parse(struct watch_args *a, int argc, char **argv)
     return -1;
 }
 
-/* ---- what is printed ------------------------------------------------------------------------- */
-
-static const char *tag_name(const struct watch *w, int64_t i)
-{
-    return st_tagger_tag(w->tagger, w->tag[i]);
-}
-
-static void print_sentence(const struct watch *w, int64_t i, double p, const char *phase,
-                           bool again)
-{
-    const st_group *s = &w->sentence[i];
-    if (w->args->json) {
-        printf("{\"sentence\":%lld,\"begin\":%lld,\"end\":%lld,\"tag\":\"%s\",\"p\":", (long long)i,
-               (long long)s->begin, (long long)s->end, tag_name(w, i));
-        out_json_real(stdout, p);
-        printf(",\"phase\":\"%s\",\"again\":%s,\"text\":", phase, again ? "true" : "false");
-        out_json_string(stdout, w->text + s->begin, s->end - s->begin);
-        printf("}\n");
-        return;
-    }
-    printf("%s%5lld %-10s %-22s %.2f  ", again ? "~" : " ", (long long)i, phase, tag_name(w, i), p);
-    out_snippet(stdout, w->text + s->begin, s->end - s->begin, 60);
-    putchar('\n');
-}
-
-static void print_flag(const struct watch *w, const char *name, const char *text)
-{
-    if (w->args->json) {
-        printf("{\"flag\":");
-        out_json_string(stdout, name, (int64_t)strlen(name));
-        printf(",\"sentence\":%lld,\"rule\":", (long long)w->n - 1);
-        out_json_string(stdout, text, (int64_t)strlen(text));
-        printf("}\n");
-    } else {
-        printf("!%5lld %s (%s)\n", (long long)w->n - 1, name, text);
-    }
-}
-
 /* ---- a new sentence -------------------------------------------------------------------------- */
 
 static bool tagged(const struct watch *w, int64_t i, const char *name)
 {
-    return strcmp(tag_name(w, i), name) == 0;
+    return strcmp(watch_tag_name(w, i), name) == 0;
 }
 
 static const char *phase_name(const struct watch *w, st_phase phase)
@@ -124,7 +79,7 @@ static double since(int64_t n, int64_t last)
 
 static watch_state state_of(const struct watch *w, const st_quality *q, const char *phase)
 {
-    watch_state s = {.tag = tag_name(w, w->n - 1), .phase = phase};
+    watch_state s = {.tag = watch_tag_name(w, w->n - 1), .phase = phase};
     int64_t last_doubt = -1, last_check = -1, last_result = -1;
     for (int64_t i = 0; i < w->n; i++) {
         if (tagged(w, i, "uncertainty_management")) {
@@ -146,11 +101,22 @@ static watch_state state_of(const struct watch *w, const st_quality *q, const ch
     s.value[WATCH_SINCE_CHECK] = since(w->n, last_check);
     s.value[WATCH_SINCE_RESULT] = since(w->n, last_result);
     s.value[WATCH_REPEATED] = q->repeated_share;
+    watch_model_state(&w->model, &s);
     return s;
 }
 
-/* Tags the last sentences anew; prints the newest, and those before it whose tag changed. */
-static st_status look(struct watch *w, st_error *err)
+/* The anchors as a set: a sum does not look at their order. */
+static uint64_t anchor_mark(const watch_model *m)
+{
+    uint64_t mark = 0;
+    for (int64_t k = 0; k < m->n_anchor; k++)
+        mark += ((uint64_t)m->anchor[k].sentence + 1) * 0x9e3779b97f4a7c15u >> 3;
+    return mark;
+}
+
+/* Tags the last sentences anew; prints the newest, those before it whose tag or phase
+ * changed, the anchors if they are others now, and the rules that fire. */
+static st_status look(struct watch *w, bool anchors, st_error *err)
 {
     int n_tag = st_tagger_n_tag(w->tagger);
     int64_t from = w->n > WINDOW ? w->n - WINDOW : 0, n = w->n - from;
@@ -158,27 +124,32 @@ static st_status look(struct watch *w, st_error *err)
     st_phase phase[WINDOW] = {0};
     float *prob = out_need((size_t)(n * n_tag) * sizeof *prob);
     const st_group *sentence = w->sentence + from;
+    const float *hidden =
+        w->model.n_hidden > 0 ? w->model.hidden + from * w->model.n_hidden : NULL;
     st_quality q;
-    st_status status = st_tagger_run(w->tagger, w->text, sentence, n, NULL, tag, prob, err);
+    st_status status = st_tagger_run(w->tagger, w->text, sentence, n, hidden, tag, prob, err);
     if (status == ST_OK && st_tagger_has_phases(w->tagger))
         status = st_phases(w->tagger, prob, n, phase, NULL, NULL, err);
     if (status == ST_OK)
         status = st_quality_of_text(w->tagger, w->text, sentence, tag, n, &q, err);
     for (int64_t i = 0; status == ST_OK && i < n; i++) {
         bool newest = i == n - 1;
-        if (!newest && w->tag[from + i] == tag[i])
+        if (!newest && w->tag[from + i] == tag[i] && w->phase[from + i] == phase[i])
             continue;
         w->tag[from + i] = tag[i];
-        print_sentence(w, from + i, (double)prob[i * n_tag + tag[i]], phase_name(w, phase[i]),
+        w->phase[from + i] = phase[i];
+        watch_print_sentence(w, from + i, (double)prob[i * n_tag + tag[i]], phase_name(w, phase[i]),
                        !newest);
     }
+    if (status == ST_OK && anchors)
+        watch_print_anchors(w);
     if (status == ST_OK) {
         watch_state s = state_of(w, &q, phase_name(w, phase[n - 1]));
         if (prob[(n - 1) * n_tag + tag[n - 1]] < SURE)
             s.tag = "unsure";
         const char *name, *text;
         for (int at = 0; (name = watch_rules_next(w->rules, &s, &at, &text)) != NULL;)
-            print_flag(w, name, text);
+            watch_print_flag(w, name, text);
     }
     free(prob);
     fflush(stdout);
@@ -191,18 +162,33 @@ static void add_sentence(struct watch *w, st_group s)
         int64_t cap = 2 * w->cap_n + 64;
         st_group *sentence = out_need((size_t)cap * sizeof *sentence);
         int32_t *tag = out_need((size_t)cap * sizeof *tag);
+        st_phase *phase = out_need((size_t)cap * sizeof *phase);
         if (w->n > 0) {
+            memcpy(phase, w->phase, (size_t)w->n * sizeof *phase);
             memcpy(sentence, w->sentence, (size_t)w->n * sizeof *sentence);
             memcpy(tag, w->tag, (size_t)w->n * sizeof *tag);
         }
         free(w->sentence);
         free(w->tag);
+        free(w->phase);
         w->sentence = sentence;
         w->tag = tag;
+        w->phase = phase;
         w->cap_n = cap;
     }
     w->sentence[w->n] = s;
     w->tag[w->n++] = -1;
+}
+
+/* A new whole sentence: the model reads it, then it is tagged, and what has changed is said. */
+static st_status read_sentence(struct watch *w, st_group s, st_error *err)
+{
+    uint64_t before = anchor_mark(&w->model);
+    st_status status = watch_model_read(&w->model, w->text, s, err);
+    if (status != ST_OK)
+        return status;
+    add_sentence(w, s);
+    return look(w, anchor_mark(&w->model) != before, err);
 }
 
 /* ---- text as it comes ------------------------------------------------------------------------ */
@@ -217,9 +203,8 @@ static st_status cut(struct watch *w, int64_t end, bool whole, st_error *err)
         return ST_OK;
     status = st_sentences(w->text, (st_group){w->done, end}, &w->split, &sentence, &n, err);
     for (int64_t i = 0; status == ST_OK && i < n - !whole; i++) {
-        add_sentence(w, sentence[i]);
+        status = read_sentence(w, sentence[i], err);
         w->done = sentence[i].end;
-        status = look(w, err);
     }
     st_sentences_free(sentence);
     return status;
@@ -243,6 +228,8 @@ static st_status forget(struct watch *w, int64_t mark, st_error *err)
         printf(w->args->json ? "{\"think\":%lld}\n" : "------ <think> at byte %lld\n",
                (long long)mark);
     w->n = 0;
+    if (status == ST_OK)
+        watch_model_forget(&w->model);
     return status;
 }
 
@@ -312,39 +299,84 @@ static st_status follow(struct watch *w, st_error *err)
     return status == ST_OK ? take(w, true, err) : status;
 }
 
+/* The tagger asked for, else the best one there is for the model. */
+static int open_tagger(struct watch *w)
+{
+    const char *path = w->args->tagger;
+    const st_model_info *info = &w->model.info;
+    int64_t n_hidden;
+    st_error err;
+    st_status status =
+        path != NULL || w->model.model == NULL
+            ? st_tagger_open(path, &w->tagger, &err)
+            : st_tagger_open_for(info->name, 2 * (int64_t)info->n_embd, &w->tagger, &err);
+    if (status != ST_OK)
+        return out_failed(&err);
+    n_hidden = st_tagger_n_hidden(w->tagger);
+    if (n_hidden > 0 && w->model.model == NULL)
+        return args_complain("watch", "--tagger %s reads hidden states: give -m MODEL", path);
+    if (n_hidden > 0 && n_hidden != 2 * (int64_t)info->n_embd)
+        return args_complain("watch",
+                             "--tagger %s was trained on another model: it wants %lld numbers a "
+                             "sentence, this one gives %lld",
+                             path, (long long)n_hidden, 2 * (long long)info->n_embd);
+    return -1;
+}
+
+static int open_text(struct watch *w)
+{
+    const char *path = w->args->file;
+    struct stat file;
+    w->in = path == NULL || strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    if (w->in == NULL) {
+        fprintf(stderr, "sparsetrace: cannot open %s: %s\n", path, strerror(errno));
+        return EXIT_FAILED;
+    }
+    w->grows = w->args->follow || fstat(fileno(w->in), &file) != 0 || !S_ISREG(file.st_mode);
+    return -1;
+}
+
+static int work(struct watch *w)
+{
+    const struct watch_args *a = w->args;
+    st_error err;
+    int code = watch_rules_open(a->rules, a->model.path != NULL, &w->rules, &err) == ST_OK
+                   ? open_text(w)
+                   : out_failed(&err);
+    if (code < 0)
+        code = watch_model_open(&w->model, &a->model);
+    if (code < 0)
+        code = open_tagger(w);
+    if (code < 0)
+        code = watch_model_begin(&w->model, &a->model, st_tagger_hidden_layer(w->tagger),
+                                 st_tagger_n_hidden(w->tagger));
+    if (code >= 0)
+        return code;
+    if (follow(w, &err) != ST_OK)
+        return out_failed(&err);
+    watch_print_end(w);
+    return EXIT_OK;
+}
+
 int cmd_watch(int argc, char **argv)
 {
-    struct watch_args a = {.follow = false};
+    struct watch_args a = {.model = WATCH_MODEL_DEFAULTS};
     struct watch w = {.args = &a};
-    struct stat file;
-    st_error err;
-    st_status status;
     int code = parse(&a, argc, argv);
     if (code < 0)
         code = split_args_apply(&a.split, "watch", &w.split);
     if (code >= 0)
         return code;
     out_catch_interrupt();
-    status = watch_rules_open(a.rules, &w.rules, &err);
-    if (status == ST_OK)
-        status = st_tagger_open(a.tagger, &w.tagger, &err);
-    w.in = a.file == NULL || strcmp(a.file, "-") == 0 ? stdin : fopen(a.file, "rb");
-    if (status == ST_OK && w.in == NULL) {
-        err = (st_error){ST_ERR_IO, -1, ""};
-        snprintf(err.message, sizeof err.message, "cannot open %.300s: %s", a.file,
-                 strerror(errno));
-        status = ST_ERR_IO;
-    }
-    w.grows =
-        a.follow || status != ST_OK || fstat(fileno(w.in), &file) != 0 || !S_ISREG(file.st_mode);
-    if (status == ST_OK)
-        status = follow(&w, &err);
+    code = work(&w);
     if (w.in != NULL && w.in != stdin)
         fclose(w.in);
     free(w.text);
     free(w.sentence);
     free(w.tag);
+    free(w.phase);
     st_tagger_free(w.tagger);
     watch_rules_free(w.rules);
-    return status == ST_OK ? EXIT_OK : out_failed(&err);
+    watch_model_free(&w.model);
+    return code;
 }

@@ -133,6 +133,18 @@ const char *out_clean(char *buf, size_t size, const char *text)
     return buf;
 }
 
+void out_sound(char *to, const char *text, int64_t n)
+{
+    for (int64_t i = 0; i < n;) {
+        int len = utf8(text + i, n - i);
+        if (len > 0)
+            memcpy(to + i, text + i, (size_t)len);
+        else
+            to[i] = '?';
+        i += len > 0 ? len : 1;
+    }
+}
+
 const char *out_token(const st_model *m, int32_t id, char buf[OUT_TOKEN])
 {
     char raw[49], clean[100];

@@ -32,6 +32,9 @@ void out_json_real(FILE *f, double x);
  * UTF-8 become dots. Returns buf (size > 0). */
 const char *out_clean(char *buf, size_t size, const char *text);
 
+/* text [n] into to [n], a question mark for each byte that belongs to no sound UTF-8. */
+void out_sound(char *to, const char *text, int64_t n);
+
 /* A token as the user would type it, in quotes. Returns buf. */
 #define OUT_TOKEN 128
 const char *out_token(const st_model *m, int32_t id, char buf[OUT_TOKEN]);

@@ -15,7 +15,7 @@ static st_status find_heads(reason_attention *a, st_error *err)
     const st_trace *trace = a->run.trace;
     st_receiver *all;
     int64_t n;
-    st_status status = st_receivers_find(&trace, 1, ST_NEAR, false, &all, &n, err);
+    st_status status = st_receivers_find(&trace, 1, ST_NEAR, true, &all, &n, err);
     if (status != ST_OK)
         return status;
     while (n > 0 && isnan(all[n - 1].kurtosis))
@@ -41,13 +41,11 @@ static void find_readers(const float *mean, int64_t n, double *column, reason_an
     }
 }
 
-/* A sentence near the end is judged by a handful of neighbours: it is no anchor unless enough far
- * ones could have looked back at it. */
-static void mask_late(reason_attention *a)
+void reason_mask_late(const double *receiver, int64_t n, double *judged)
 {
-    int64_t n = a->run.n, least = n / 4 < LEAST_READERS ? n / 4 : LEAST_READERS;
+    int64_t least = n / 4 < LEAST_READERS ? n / 4 : LEAST_READERS;
     for (int64_t j = 0; j < n; j++)
-        a->judged[j] = n - ST_NEAR - j < least ? (double)NAN : a->receiver[j];
+        judged[j] = n - ST_NEAR - j < least ? (double)NAN : receiver[j];
 }
 
 static st_status find_anchors(reason_attention *a, st_error *err)
@@ -55,11 +53,11 @@ static st_status find_anchors(reason_attention *a, st_error *err)
     int64_t n = a->run.n, sentence[REASON_ANCHORS];
     double *column = out_need((size_t)n * sizeof *column);
     st_status status =
-        st_receiver_scores(a->run.trace, a->head, a->n_head, ST_NEAR, false, a->receiver, err);
+        st_receiver_scores(a->run.trace, a->head, a->n_head, ST_NEAR, true, a->receiver, err);
     if (status == ST_OK) /* a->mean as scratch: its own content comes later */
         status = st_group_mean(a->run.trace, a->head, a->n_head, a->mean, err);
     if (status == ST_OK) {
-        mask_late(a);
+        reason_mask_late(a->receiver, n, a->judged);
         a->n_anchor = st_anchors(a->judged, n, REASON_ANCHORS, sentence);
     }
     for (int64_t k = 0; k < a->n_anchor; k++) {

@@ -36,4 +36,8 @@ typedef struct reason_attention {
 st_status reason_attention_read(reason_attention *a, st_error *err);
 void reason_attention_free(reason_attention *a);
 
+/* judged [n] = receiver [n], but NaN for the last sentences: one near the end is judged by a
+ * handful of neighbours, and is no anchor unless enough far ones could have looked back at it. */
+void reason_mask_late(const double *receiver, int64_t n, double *judged);
+
 #endif

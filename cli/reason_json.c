@@ -77,12 +77,13 @@ static void json_quality(FILE *f, const st_quality *q, bool attention)
     putc('}', f);
 }
 
-static void json_run(FILE *f, const st_trace_report *r, const char *model)
+static void json_run(FILE *f, const reason_run *run, const char *model)
 {
+    const st_trace_report *r = &run->report;
     fprintf(f, ",\"run\":{\"model\":");
     out_json_string(f, model, (int64_t)strlen(model));
     fprintf(f, ",\"n_tok\":%lld,\"k\":%lld,\"pruned\":", (long long)r->n_tok, (long long)r->k);
-    out_json_real(f, r->pruned_fraction);
+    out_json_real(f, run->pruned);
     fprintf(f, ",\"recall\":");
     out_json_real(f, r->has_cert ? r->cert.recall_mean : (double)NAN);
     fprintf(f, ",\"seconds\":");
@@ -180,7 +181,7 @@ void reason_print_json(FILE *f, const reading *r)
     out_json_string(f, r->tagger_name, (int64_t)strlen(r->tagger_name));
     json_quality(f, &r->quality, r->attention != NULL);
     if (r->attention != NULL)
-        json_run(f, &r->attention->run.report, r->model_name);
+        json_run(f, &r->attention->run, r->model_name);
     if (r->has_phases)
         json_phases(f, r);
     if (r->attention != NULL)

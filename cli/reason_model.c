@@ -15,6 +15,10 @@
 /* Kept key blocks of less mass are left out of a kept trace: with blocks of one key most are. */
 #define MASS_FLOOR 0.002f
 
+/* Of the rows, at least so many. */
+#define CERT_SHARE 0.003
+#define CERT_LEAST 4
+
 int64_t reason_n_hidden(const reason_model *m)
 {
     return 2 * (int64_t)m->info.n_embd;
@@ -61,6 +65,32 @@ static void mean_surprise(const reason_run *r, const float *of_token)
     }
 }
 
+/* Rows of each layer that are attended exactly, for the certificate and for what it puts back. */
+static int64_t certified(const reason_model *m, int64_t n_tok)
+{
+    int64_t some = (int64_t)(CERT_SHARE * (double)n_tok + 0.5);
+    return m->cert_rows >= 0 ? m->cert_rows : some > CERT_LEAST ? some : CERT_LEAST;
+}
+
+/* The budget: the certified rows' pairs count as kept, so the selection gets that much less. A text
+ * too short for that keeps all. */
+static void set_budget(const reason_model *m, reason_run *r, st_trace_params *p)
+{
+    double rows = (double)certified(m, r->n_tok) / (double)r->n_tok;
+    p->cert_rows = (int)certified(m, r->n_tok);
+    p->pruned += p->budget == ST_BUDGET_PRUNED && p->pruned + rows < 1.0 ? rows : 0.0;
+    if (budget_args_too_short(m->budget, &p->select, p->pruned, r->n_tok, m->info.n_swa)) {
+        p->budget = ST_BUDGET_K;
+        p->select.k = r->n_tok;
+    }
+}
+
+static void count_pruned(reason_run *r, int cert_rows)
+{
+    double left = r->report.pruned_fraction - (double)cert_rows / (double)r->n_tok;
+    r->pruned = left > 0.0 ? left : 0.0;
+}
+
 static st_status run_model(reason_model *m, const int32_t *token, const char *path, bool kept,
                            reason_run *r, st_error *err)
 {
@@ -73,10 +103,7 @@ static st_status run_model(reason_model *m, const int32_t *token, const char *pa
     p.record.row_begin = kept ? 0 : r->n_tok - 1; /* the groups do not need the selection */
     p.record.row_end = kept ? 0 : r->n_tok;
     p.surprise = of_token;
-    if (budget_args_too_short(m->budget, &p.select, p.pruned, r->n_tok, m->info.n_swa)) {
-        p.budget = ST_BUDGET_K;
-        p.select.k = r->n_tok;
-    }
+    set_budget(m, r, &p);
     if (m->layer >= 0) {
         r->hidden = out_need((size_t)(r->n * reason_n_hidden(m)) * sizeof *r->hidden);
         p.hidden = (st_hidden_params){.layer = m->layer, .span = r->token, .n_span = r->n};
@@ -85,6 +112,7 @@ static st_status run_model(reason_model *m, const int32_t *token, const char *pa
     status = st_trace_model(m->model, token, r->n_tok, &p, path, &r->report, err);
     out_progress_end(&m->bar);
     if (status == ST_OK) {
+        count_pruned(r, p.cert_rows);
         mean_surprise(r, of_token);
         status = st_trace_open(path, &r->trace, err);
     }

@@ -65,9 +65,11 @@ typedef struct ruler_cells {
     int64_t n;
 } ruler_cells;
 
-/* The cells of the rows that are of the job `of` (its model, chat, seed and block sizes), in the
- * order in which they first come, shorter lengths of a task first. */
-ruler_cells ruler_cells_of(const ruler_rows *rows, const ruler_row *of);
+typedef struct ruler_job ruler_job;
+
+/* The cells of the job's rows that are of its model, chat, seed and block sizes, in the order in
+ * which they first come, shorter lengths of a task first. */
+ruler_cells ruler_cells_of(const ruler_job *j);
 void ruler_cells_free(ruler_cells *cells);
 
 /* What a table says beside its cells. */
@@ -75,7 +77,6 @@ typedef struct ruler_about {
     st_model_info model;
     bool chat, greedy, interrupted;
     int64_t seed;
-    int block_q, block_k;
 } ruler_about;
 
 void ruler_print_table(const ruler_cells *cells, const ruler_about *about);
@@ -120,18 +121,19 @@ typedef struct ruler_args {
     ruler_source_args source;
     const char *model, *select, *pruned, *k, *chat, *out, *csv, *plot, *write_data;
     const char *weights, *ctk, *ctv;
-    int64_t block_q, block_k, sample_rows, cert_rows, n_thread, ubatch;
+    int64_t block_q, block_k; /* 0: by length and share */
+    int64_t sample_rows, cert_rows, n_thread, ubatch;
     bool resume, greedy, json, quiet, verbose;
 } ruler_args;
 
-/* A method with a budget. */
+/* A method with a budget. Of a share, `select` gets block sizes and k with a sample's length. */
 typedef struct ruler_setting {
     st_select_params select;
     double pruned; /* < 0: select.k is the budget */
     char target[16];
 } ruler_setting;
 
-typedef struct ruler_job {
+struct ruler_job {
     const ruler_args *a;
     ruler_setting setting[RULER_SETTING_MAX];
     int n_setting;
@@ -143,12 +145,13 @@ typedef struct ruler_job {
     ruler_rows rows;
     out_bar bar;
     char label[32]; /* of the bar: task, length, sample */
-} ruler_job;
+};
 
 /* st_task_count_fn; ctx is the st_model. -1: it failed. */
 int64_t ruler_count_tokens(void *ctx, const char *text, int64_t n_bytes);
-/* The key of a row, as far as the job decides it. */
-ruler_row ruler_job_key(const ruler_job *j);
+/* The key of a row, as far as the job decides it; the budget (ruler_row.target) decides the block
+ * sizes with its length. */
+ruler_row ruler_job_key(const ruler_job *j, int64_t length, const char *target);
 /* Whether prompts go through the chat template, and how many tokens that adds. */
 st_status ruler_settle_chat(ruler_job *j, st_error *err);
 /* `sample`: source, task, length and index. Whether its rows are all there already. */

@@ -10,11 +10,11 @@
 
 /* ---- summing up ------------------------------------------------------------------------------ */
 
-static bool of_job(const ruler_row *r, const ruler_row *of)
+static bool of_job(const ruler_row *r, const ruler_job *j)
 {
-    return strcmp(r->model, of->model) == 0 && r->chat == of->chat && r->seed == of->seed &&
-           r->block_q == of->block_q && r->block_k == of->block_k &&
-           r->sample_rows == of->sample_rows;
+    ruler_row of = ruler_job_key(j, r->length, r->target);
+    return strcmp(r->model, of.model) == 0 && r->chat == of.chat && r->seed == of.seed &&
+           r->block_q == of.block_q && r->block_k == of.block_k && r->sample_rows == of.sample_rows;
 }
 
 static bool same_cell(const ruler_row *a, const ruler_row *b)
@@ -77,12 +77,13 @@ static bool is_longer(const ruler_cell *a, const ruler_cell *b)
            strcmp(a->first->source, b->first->source) == 0 && a->first->length > b->first->length;
 }
 
-ruler_cells ruler_cells_of(const ruler_rows *rows, const ruler_row *of)
+ruler_cells ruler_cells_of(const ruler_job *j)
 {
+    const ruler_rows *rows = &j->rows;
     ruler_cells cells = {.cell = out_need((size_t)(rows->n + 1) * sizeof *cells.cell)};
     for (int64_t i = 0; i < rows->n; i++) {
         int64_t c = 0;
-        if (!of_job(&rows->row[i], of))
+        if (!of_job(&rows->row[i], j))
             continue;
         while (c < cells.n && !same_cell(cells.cell[c].first, &rows->row[i]))
             c++;
@@ -119,17 +120,19 @@ static const char *percent(char buf[16], double share)
 
 static void print_cell(const ruler_cell *c, bool greedy)
 {
-    char a[16], b[16], d[16], e[16], f[16], g[16], h[16], kept[32], needle[48];
+    char a[16], b[16], d[16], e[16], f[16], g[16], h[16], kept[32], needle[48], blocks[24];
     double same = c->n_answer > 0 ? (double)c->n_same / (double)c->n_answer : -1.0;
     snprintf(kept, sizeof kept, "%lld/%lld", (long long)c->n_kept, (long long)c->n_right);
     snprintf(
         needle, sizeof needle, c->n_retrieval > 0 ? "%s of %lld" : "-",
         percent(h, c->n_retrieval > 0 ? (double)c->n_needle_kept / (double)c->n_retrieval : -1),
         (long long)c->n_retrieval);
-    printf("%-15s %7lld %-6s %-6s %6s %4lld %6s %6s %8s %6s %7.3f %6s %13s", c->first->task,
-           (long long)c->first->length, c->first->select, c->first->target, percent(a, c->pruned),
-           (long long)c->n, percent(b, c->dense), percent(d, c->sparse), kept, percent(e, same),
-           c->kl, percent(f, c->recall), needle);
+    snprintf(blocks, sizeof blocks, "%lldx%lld", (long long)c->first->block_q,
+             (long long)c->first->block_k);
+    printf("%-15s %7lld %-6s %-6s %6s %6s %4lld %6s %6s %8s %6s %7.3f %6s %13s", c->first->task,
+           (long long)c->first->length, c->first->select, c->first->target, blocks,
+           percent(a, c->pruned), (long long)c->n, percent(b, c->dense), percent(d, c->sparse),
+           kept, percent(e, same), c->kl, percent(f, c->recall), needle);
     if (greedy)
         printf(" %6s %6s", percent(g, c->greedy_dense), percent(h, c->greedy_sparse));
     putchar('\n');
@@ -138,14 +141,14 @@ static void print_cell(const ruler_cell *c, bool greedy)
 void ruler_print_table(const ruler_cells *cells, const ruler_about *about)
 {
     char name[128];
-    printf("%s (%s weights), chat template %s, seed %lld, blocks of %d x %d\n"
+    printf("%s (%s weights), chat template %s, seed %lld\n"
            "scores by teacher forcing: string_match_all of the most probable token at each "
            "position of the right answer, x 100\n\n",
            out_clean(name, sizeof name, about->model.name), about->model.weights,
-           about->chat ? "on" : "off", (long long)about->seed, about->block_q, about->block_k);
-    printf("%-15s %7s %-6s %-6s %6s %4s %6s %6s %8s %6s %7s %6s %13s%s\n", "task", "length",
-           "select", "budget", "pruned", "n", "dense", "sparse", "kept", "argmax", "KL", "recall",
-           "needle kept", about->greedy ? " greedy dense/sparse" : "");
+           about->chat ? "on" : "off", (long long)about->seed);
+    printf("%-15s %7s %-6s %-6s %6s %6s %4s %6s %6s %8s %6s %7s %6s %13s%s\n", "task", "length",
+           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "argmax", "KL",
+           "recall", "needle kept", about->greedy ? " greedy dense/sparse" : "");
     for (int64_t i = 0; i < cells->n; i++)
         print_cell(&cells->cell[i], about->greedy);
     printf("\npruned: %% of the causal pairs; kept: right answers that stay right; argmax, KL: "
@@ -177,7 +180,9 @@ static void put_cell(const ruler_cell *c)
     put_text("source", c->first->source);
     put_text("select", c->first->select);
     put_text("budget", c->first->target);
-    printf("\"length\":%lld,\"samples\":%lld,", (long long)c->first->length, (long long)c->n);
+    printf("\"length\":%lld,\"block_q\":%lld,\"block_k\":%lld,\"samples\":%lld,",
+           (long long)c->first->length, (long long)c->first->block_q, (long long)c->first->block_k,
+           (long long)c->n);
     put_share("n_tok", (double)c->n_tok / (double)c->n, ",");
     put_share("pruned", c->pruned, ",");
     put_share("dense", c->dense, ",");
@@ -202,8 +207,8 @@ void ruler_print_json(const ruler_cells *cells, const ruler_about *about)
     put_text("model", about->model.name);
     put_text("sha256", about->model.sha256);
     put_text("weights", about->model.weights);
-    printf("\"chat\":%s,\"seed\":%lld,\"block_q\":%d,\"block_k\":%d,\"interrupted\":%s,\"cells\":[",
-           about->chat ? "true" : "false", (long long)about->seed, about->block_q, about->block_k,
+    printf("\"chat\":%s,\"seed\":%lld,\"interrupted\":%s,\"cells\":[",
+           about->chat ? "true" : "false", (long long)about->seed,
            about->interrupted ? "true" : "false");
     for (int64_t i = 0; i < cells->n; i++) {
         fputs(i > 0 ? "," : "", stdout);
@@ -217,20 +222,21 @@ bool ruler_write_csv(const ruler_cells *cells, const char *path)
     FILE *f = fopen(path, "w");
     bool good = f != NULL;
     if (good)
-        fprintf(f, "task,source,length,select,budget,samples,pruned,dense,sparse,dense_right,"
-                   "kept_right,answer_tokens,argmax_same,kl,recall,needle_cases,needle_kept,"
-                   "greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
+        fprintf(f, "task,source,length,select,budget,block_q,block_k,samples,pruned,dense,sparse,"
+                   "dense_right,kept_right,answer_tokens,argmax_same,kl,recall,needle_cases,"
+                   "needle_kept,greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
     for (int64_t i = 0; good && i < cells->n; i++) {
         const ruler_cell *c = &cells->cell[i];
         const ruler_row *r = c->first;
         fprintf(f,
-                "%s,%s,%lld,%s,%s,%lld,%.6f,%.6f,%.6f,%lld,%lld,%lld,%lld,%.6g,%.6g,%lld,%lld,"
-                "%.6g,%.6g,%.3f,%.3f\n",
-                r->task, r->source, (long long)r->length, r->select, r->target, (long long)c->n,
-                c->pruned, c->dense, c->sparse, (long long)c->n_right, (long long)c->n_kept,
-                (long long)c->n_answer, (long long)c->n_same, c->kl, c->recall,
-                (long long)c->n_retrieval, (long long)c->n_needle_kept, c->greedy_dense,
-                c->greedy_sparse, c->seconds_dense, c->seconds_sparse);
+                "%s,%s,%lld,%s,%s,%lld,%lld,%lld,%.6f,%.6f,%.6f,%lld,%lld,%lld,%lld,%.6g,%.6g,"
+                "%lld,%lld,%.6g,%.6g,%.3f,%.3f\n",
+                r->task, r->source, (long long)r->length, r->select, r->target,
+                (long long)r->block_q, (long long)r->block_k, (long long)c->n, c->pruned, c->dense,
+                c->sparse, (long long)c->n_right, (long long)c->n_kept, (long long)c->n_answer,
+                (long long)c->n_same, c->kl, c->recall, (long long)c->n_retrieval,
+                (long long)c->n_needle_kept, c->greedy_dense, c->greedy_sparse, c->seconds_dense,
+                c->seconds_sparse);
         good = !ferror(f);
     }
     if (f != NULL)

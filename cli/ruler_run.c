@@ -152,7 +152,7 @@ static st_status greedy_score(ruler_job *j, const st_task_sample *s, const int32
     rp.n_last = 1;
     rp.n_more = most;
     gp.exact = select == NULL;
-    gp.exact_below = j->info.n_swa;
+    gp.exact_below = st_model_exact_below(j->model, n_prompt, &j->run);
     gp.select = select != NULL ? *select : gp.select;
     status = st_run_create(j->model, token, n_prompt, &rp, &run, err);
     if (status == ST_OK)
@@ -165,38 +165,50 @@ static st_status greedy_score(ruler_job *j, const st_task_sample *s, const int32
 
 /* ---- one sample ------------------------------------------------------------------------------ */
 
-/* The budget that a setting means for n_tok tokens. */
-static st_select_params select_of(const ruler_job *j, const ruler_setting *s, int64_t n_tok)
+/* The budget that a setting means for a row's tokens, in blocks of its sizes. */
+static st_select_params select_of(const ruler_job *j, const ruler_setting *s, const ruler_row *row)
 {
     st_select_params p = s->select;
+    int64_t n_tok = row->n_tok;
+    p.bq = (int)row->block_q;
+    p.bk = (int)row->block_k;
     if (s->pruned >= 0 &&
-        st_select_k_for_pruned(&p, 0, n_tok, j->info.n_swa, s->pruned, &p.k, NULL) != ST_OK)
+        st_select_k_for_pruned(&p, 0, n_tok, st_model_exact_below(j->model, n_tok, &j->run),
+                               s->pruned, &p.k, NULL) != ST_OK)
         p.k = 0;
     if (s->pruned >= 0 && p.k <= st_select_min_k(&p))
         p.k = st_select_min_k(&p) + 1;
     return p;
 }
 
-ruler_row ruler_job_key(const ruler_job *j)
+ruler_row ruler_job_key(const ruler_job *j, int64_t length, const char *target)
 {
     ruler_row row = {.chat = j->chat,
                      .seed = j->a->source.seed,
+                     .length = length,
                      .block_q = j->a->block_q,
                      .block_k = j->a->block_k,
                      .sample_rows = j->a->sample_rows};
     snprintf(row.model, sizeof row.model, "%.12s", j->info.sha256);
+    snprintf(row.target, sizeof row.target, "%s", target);
+    if (row.block_q == 0) {
+        st_select_params p = st_select_params_default();
+        if (target[0] != 'k')
+            st_select_blocks_for_pruned(&p, length, st_model_exact_below(j->model, length, &j->run),
+                                        strtod(target, NULL));
+        row.block_q = p.bq;
+        row.block_k = p.bk;
+    }
     return row;
 }
 
 static ruler_row key_of(const ruler_job *j, const ruler_row *sample, const ruler_setting *s)
 {
-    ruler_row row = ruler_job_key(j);
+    ruler_row row = ruler_job_key(j, sample->length, s->target);
     memcpy(row.source, sample->source, sizeof row.source);
     memcpy(row.task, sample->task, sizeof row.task);
-    row.length = sample->length;
     row.index = sample->index;
     snprintf(row.select, sizeof row.select, "%s", st_select_method_name(s->select.method));
-    snprintf(row.target, sizeof row.target, "%s", s->target);
     row.greedy_dense = row.greedy_sparse = -1.0;
     return row;
 }
@@ -211,17 +223,27 @@ bool ruler_all_done(const ruler_job *j, const ruler_row *sample)
     return true;
 }
 
-static st_status run_setting(ruler_job *j, const st_task_sample *s, const int32_t *token,
-                             int64_t n_prompt, st_answer *answer, const ruler_setting *setting,
+/* A sample at work: its sequence, and the answer's dense run for blocks of one size. */
+struct sample {
+    const st_task_sample *s;
+    int32_t *token;
+    int64_t n_prompt, n_tok;
+    st_answer_params params;
+    st_answer *answer; /* NULL: not run yet */
+    st_answer_pass dense;
+    double dense_score, greedy_dense;
+};
+
+static st_status run_setting(ruler_job *j, struct sample *x, const ruler_setting *setting,
                              ruler_row *row, st_error *err)
 {
-    st_select_params select = select_of(j, setting, row->n_tok);
+    st_select_params select = select_of(j, setting, row);
     st_answer_pass pass;
-    st_status status = st_answer_run(answer, &select, &pass, err);
+    st_status status = st_answer_run(x->answer, &select, &pass, err);
     if (status != ST_OK)
         return status;
     row->k = pass.k;
-    row->sparse = score(j, s, pass.top, pass.n_answer);
+    row->sparse = score(j, x->s, pass.top, pass.n_answer);
     row->n_same = pass.n_same;
     row->kl = pass.kl;
     row->kept_pairs = pass.kept_pairs;
@@ -231,7 +253,7 @@ static st_status run_setting(ruler_job *j, const st_task_sample *s, const int32_
     row->n_needle_kept = pass.n_needle_kept;
     row->seconds_sparse = pass.seconds;
     if (j->a->greedy)
-        status = greedy_score(j, s, token, n_prompt, &select, &row->greedy_sparse, err);
+        status = greedy_score(j, x->s, x->token, x->n_prompt, &select, &row->greedy_sparse, err);
     if (status == ST_OK && !ruler_rows_add(&j->rows, row)) {
         *err = (st_error){.status = ST_ERR_IO, .position = -1};
         snprintf(err->message, sizeof err->message, "cannot write %s: %s", j->rows.path,
@@ -241,42 +263,65 @@ static st_status run_setting(ruler_job *j, const st_task_sample *s, const int32_
     return status;
 }
 
+/* The dense run, for blocks of the row's sizes: another one for each. */
+static st_status dense_run(ruler_job *j, struct sample *x, const ruler_row *row, st_error *err)
+{
+    bool first = x->answer == NULL;
+    st_status status;
+    st_answer_free(x->answer);
+    x->params.block_q = (int)row->block_q;
+    x->params.block_k = (int)row->block_k;
+    status = st_answer_create(j->model, x->token, x->n_tok, x->n_tok - x->n_prompt, &x->params,
+                              &x->answer, &x->dense, err);
+    if (status == ST_OK)
+        x->dense_score = score(j, x->s, x->dense.top, x->dense.n_answer);
+    if (status == ST_OK && j->a->greedy && first)
+        status = greedy_score(j, x->s, x->token, x->n_prompt, NULL, &x->greedy_dense, err);
+    return status;
+}
+
+/* Setting i and those behind it with blocks of the same sizes, unless they are done. */
+static st_status run_alike(ruler_job *j, struct sample *x, const ruler_row *sample, int i,
+                           st_error *err)
+{
+    ruler_row like = key_of(j, sample, &j->setting[i]);
+    bool ran = false;
+    for (; i < j->n_setting; i++) {
+        ruler_row row = key_of(j, sample, &j->setting[i]);
+        st_status status = ST_OK;
+        if (row.block_q != like.block_q || row.block_k != like.block_k ||
+            ruler_rows_find(&j->rows, &row) != NULL)
+            continue;
+        if (!ran)
+            status = dense_run(j, x, &row, err);
+        ran = true;
+        row.n_tok = x->n_tok - 1;
+        row.n_answer = x->n_tok - x->n_prompt;
+        row.dense = x->dense_score;
+        row.greedy_dense = x->greedy_dense;
+        row.seconds_dense = x->dense.seconds;
+        if (status == ST_OK)
+            status = run_setting(j, x, &j->setting[i], &row, err);
+        if (status != ST_OK)
+            return status;
+    }
+    return ST_OK;
+}
+
 st_status ruler_run_sample(ruler_job *j, const st_task_sample *s, const ruler_row *sample,
                            st_error *err)
 {
-    st_answer_params ap = st_answer_params_default();
-    int32_t *token = NULL;
-    int64_t n_prompt = 0, n_tok = 0, *span = NULL;
-    double greedy_dense = -1.0;
-    st_answer *answer = NULL;
-    st_answer_pass dense;
-    st_status status = sequence(j, s, &token, &n_prompt, &n_tok, err);
-    ap.run = j->run;
-    ap.block_q = (int)j->a->block_q;
-    ap.block_k = (int)j->a->block_k;
-    ap.cert_rows = (int)j->a->cert_rows;
-    if (status == ST_OK) {
-        ap.needle = span = needles(j, s, token, n_prompt, &ap.n_needle);
-        status =
-            st_answer_create(j->model, token, n_tok, n_tok - n_prompt, &ap, &answer, &dense, err);
-    }
-    if (status == ST_OK) {
-        double dense_score = score(j, s, dense.top, dense.n_answer);
-        if (j->a->greedy)
-            status = greedy_score(j, s, token, n_prompt, NULL, &greedy_dense, err);
-        for (int i = 0; status == ST_OK && i < j->n_setting; i++) {
-            ruler_row row = key_of(j, sample, &j->setting[i]);
-            row.n_tok = n_tok - 1;
-            row.n_answer = n_tok - n_prompt;
-            row.dense = dense_score;
-            row.greedy_dense = greedy_dense;
-            row.seconds_dense = dense.seconds;
-            if (ruler_rows_find(&j->rows, &row) == NULL)
-                status = run_setting(j, s, token, n_prompt, answer, &j->setting[i], &row, err);
-        }
-    }
-    st_answer_free(answer);
+    struct sample x = {.s = s, .params = st_answer_params_default(), .greedy_dense = -1.0};
+    int64_t *span = NULL;
+    st_status status = sequence(j, s, &x.token, &x.n_prompt, &x.n_tok, err);
+    x.params.run = j->run;
+    x.params.cert_rows = (int)j->a->cert_rows;
+    if (status == ST_OK)
+        x.params.needle = span = needles(j, s, x.token, x.n_prompt, &x.params.n_needle);
+    for (int i = 0; status == ST_OK && i < j->n_setting; i++)
+        status = run_alike(j, &x, sample, i, err);
+    st_answer_free(x.answer);
     free(span);
-    free(token);
+    free(x.token);
     return status;
 }

@@ -24,7 +24,8 @@ static const char usual[] = "unchecked-answer: tag = final_answer_emission and c
 
 static const char *const value_name[WATCH_VALUE_COUNT] = {
     "sentences",    "doubts",      "checks",      "results",      "answers",
-    "doubts_of_10", "since_doubt", "since_check", "since_result", "repeated"};
+    "doubts_of_10", "since_doubt", "since_check", "since_result", "repeated",
+    "surprise",     "surprise_ratio", "leans",    "leans_back",   "since_anchor", "anchor_share"};
 
 enum { IS_TAG = -1, IS_PHASE = -2 };
 
@@ -45,6 +46,7 @@ struct rule {
 struct watch_rules {
     struct rule rule[RULES_MAX];
     int n;
+    bool model; /* there is one */
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -78,12 +80,14 @@ static bool known_op(const char *op, bool number)
 }
 
 /* "doubts >= 3": three words. */
-static st_status read_term(struct term *t, char **word, int64_t line, st_error *err)
+static st_status read_term(struct term *t, char **word, bool model, int64_t line, st_error *err)
 {
     char *end;
     t->what = find_value(word[0]);
     if (t->what == WATCH_VALUE_COUNT)
         return wrong(err, line, "nothing is called", word[0]);
+    if (t->what >= WATCH_FIRST_OF_MODEL && !model)
+        return wrong(err, line, "without -m MODEL there is no", word[0]);
     if (!known_op(word[1], t->what >= 0))
         return wrong(err, line, "cannot compare it by", word[1]);
     snprintf(t->op, sizeof t->op, "%s", word[1]);
@@ -96,7 +100,7 @@ static st_status read_term(struct term *t, char **word, int64_t line, st_error *
     return ST_OK;
 }
 
-static st_status read_terms(struct rule *r, char *text, int64_t line, st_error *err)
+static st_status read_terms(struct rule *r, char *text, bool model, int64_t line, st_error *err)
 {
     char *word[4 * TERMS_MAX + 1], *save = NULL;
     int n = 0;
@@ -110,7 +114,7 @@ static st_status read_terms(struct rule *r, char *text, int64_t line, st_error *
     for (int i = 0; i < n; i += 4) {
         if (i > 0 && strcmp(word[i - 1], "and") != 0)
             return wrong(err, line, "\"and\" must stand where it says", word[i - 1]);
-        st_status status = read_term(&r->term[r->n_term++], word + i, line, err);
+        st_status status = read_term(&r->term[r->n_term++], word + i, model, line, err);
         if (status != ST_OK)
             return status;
     }
@@ -135,7 +139,7 @@ static st_status read_rule(watch_rules *x, char *s, int64_t line, st_error *err)
     colon += 1 + strspn(colon + 1, " \t");
     snprintf(r->text, sizeof r->text, "%s", colon);
     x->n++;
-    return read_terms(r, colon, line, err);
+    return read_terms(r, colon, x->model, line, err);
 }
 
 static st_status read_rules(watch_rules *x, FILE *f, st_error *err)
@@ -152,7 +156,7 @@ static st_status read_rules(watch_rules *x, FILE *f, st_error *err)
     return ST_OK;
 }
 
-st_status watch_rules_open(const char *path, watch_rules **rules, st_error *err)
+st_status watch_rules_open(const char *path, bool model, watch_rules **rules, st_error *err)
 {
     FILE *f =
         path != NULL ? fopen(path, "rb") : fmemopen((void *)(uintptr_t)usual, strlen(usual), "rb");
@@ -166,6 +170,7 @@ st_status watch_rules_open(const char *path, watch_rules **rules, st_error *err)
     }
     *rules = out_need(sizeof **rules);
     (*rules)->n = 0;
+    (*rules)->model = model;
     status = read_rules(*rules, f, err);
     fclose(f);
     if (status != ST_OK) {

@@ -23,6 +23,13 @@ typedef enum watch_value {
     WATCH_SINCE_CHECK,
     WATCH_SINCE_RESULT,
     WATCH_REPEATED,
+    WATCH_FIRST_OF_MODEL, /* from here on -m MODEL is needed */
+    WATCH_SURPRISE = WATCH_FIRST_OF_MODEL,
+    WATCH_SURPRISE_RATIO,
+    WATCH_LEANS,
+    WATCH_LEANS_BACK,
+    WATCH_SINCE_ANCHOR,
+    WATCH_ANCHOR_SHARE,
     WATCH_VALUE_COUNT
 } watch_value;
 
@@ -34,8 +41,8 @@ typedef struct watch_state {
 typedef struct watch_rules watch_rules;
 
 /* path NULL: those of the manual page. Errors: ST_ERR_IO; ST_ERR_FORMAT with the line as position
- * and what is wrong there. */
-st_status watch_rules_open(const char *path, watch_rules **rules, st_error *err);
+ * and what is wrong there, a value that only a model gives, without one, among it. */
+st_status watch_rules_open(const char *path, bool model, watch_rules **rules, st_error *err);
 void watch_rules_free(watch_rules *rules);
 
 /* The rules that hold now and did not at the last call, one after the other: the name of the next

@@ -27,7 +27,7 @@ MAY = {
     "cli": set(),
     "examples": set(),
 }
-HEADER_ROOM = {"attn": "base", "edit": "base", "tensors": "trace", "groups": "analyse"}  # else the header's own name
+HEADER_ROOM = {"attn": "base", "edit": "base", "tensors": "trace", "groups": "analyse", "live": "engine"}  # else the header's own name
 # Public headers may be used by every room that stands on theirs.
 ORDER = ["base", "cpu", "kernels", "select", "attend", "trace", "analyse", "view", "reason", "tasks", "ggml", "engine"]
 FOREIGN = re.compile(r"^(ggml|gguf|llama)[\w-]*\.h$")

@@ -27,6 +27,13 @@ export function verdict(trace) {
             title: "NOT COMPARED",
             why: `whether the next token is kept is not known${little && `; ${little}`}`,
         };
+    const reference = next.reference ?? next.dense;
+    if (reference?.id !== undefined && reference.id !== next.sparse?.id)
+        return {
+            level: "doubt",
+            title: "WITHIN THE NOISE FLOOR",
+            why: "the next token is another one, by less than two exact runs may differ",
+        };
     if (little) return { level: "doubt", title: "NEXT TOKEN KEPT", why: little };
     const against = next.against === "stable" ? "the run with twice the budget" : "the dense run";
     return { level: "good", title: "NEXT TOKEN KEPT", why: `the same as in ${against}` };

@@ -41,7 +41,8 @@ ST_API double st_kurtosis(const double *x, int64_t n);
 
 /* Vertical scores of a head of a trace (i, h: as for st_trace_group_matrix). `correct`: what the
  * selection left out is put back as far as the certificate's rows tell (docs/method/receivers.md);
- * nothing changes for a layer without such rows. score: [n_group]. Errors: those of
+ * nothing changes for a layer without such rows. It reads the rows of all heads: for many heads
+ * st_receivers_find and st_receiver_scores do so once. score: [n_group]. Errors: those of
  * st_trace_group_matrix, ST_ERR_MEM. */
 ST_API st_status st_trace_vertical(const st_trace *trace, int64_t i, int64_t h, int64_t near,
                                    bool correct, double *score, st_error *err);
@@ -100,6 +101,39 @@ ST_API const double *st_dependency_weights(void);
 ST_API st_status st_dependencies_find(const st_trace *trace, const double *weight, int64_t near,
                                       int64_t k, st_dependency **edge, int64_t *n, st_error *err);
 ST_API void st_dependencies_free(st_dependency *edge);
+
+/* ---- a text that grows ----------------------------------------------------------------------- */
+
+/* The same of a text that comes a group at a time (live.h). Memory 8 (n_layer n_head + 5) bytes a
+ * group; each call costs O(n_layer n_head) for each group so far. */
+typedef struct st_growing st_growing;
+
+/* near: ST_NEAR. Errors: ST_ERR_ARG, ST_ERR_MEM. */
+ST_API st_status st_growing_create(int n_layer, int n_head, int64_t near, st_growing **growing,
+                                   st_error *err);
+ST_API void st_growing_free(st_growing *growing);
+ST_API void st_growing_clear(st_growing *growing); /* no groups any more */
+ST_API int64_t st_growing_count(const st_growing *growing);
+
+/* Takes the next group in: row [n_layer, n_head, n + 1], with n = st_growing_count, is A[n][0..n]
+ * of every head (st_live_group.row). Errors: ST_ERR_ARG (a value below 0 or not finite; nothing was
+ * taken), ST_ERR_MEM (no groups are left then). */
+ST_API st_status st_growing_add(st_growing *growing, const float *row, st_error *err);
+
+/* receiver [k]: the at most k heads of highest kurtosis so far, as st_receivers_find orders them,
+ * those without left out; *n how many. Not from several threads at once. Errors: ST_ERR_MEM. */
+ST_API st_status st_growing_receivers(const st_growing *growing, int64_t k, st_receiver *receiver,
+                                      int64_t *n, st_error *err);
+
+/* As st_receiver_scores, of the groups so far: score [st_growing_count]. Errors: ST_ERR_ARG (a head
+ * that the model does not have). */
+ST_API st_status st_growing_scores(const st_growing *growing, const st_receiver *receiver,
+                                   int64_t n, double *score, st_error *err);
+
+/* edge [k]: the at most k groups that the newest one leans on most, as st_dependencies_find scores
+ * them, by what is known so far (v[j] is of the groups up to the newest). Gives their number. */
+ST_API int64_t st_growing_lean(const st_growing *growing, const double *weight, int64_t k,
+                               st_dependency *edge);
 
 #ifdef __cplusplus
 }

@@ -131,6 +131,7 @@ class Chunk(c.Structure):
         ("last_err", PTR),
         ("groups", P(Group_Sums)),
         ("cert_rest", PTR),
+        ("value", PTR),
     ]
 
 
@@ -206,6 +207,7 @@ class Trace_Layer(c.Structure):
         ("group_indptr", PTR),
         ("group_indices", PTR),
         ("group_mean", PTR),
+        ("value", PTR),
     ]
 
 
@@ -242,6 +244,7 @@ class Route_Params(c.Structure):
         ("sink", c.c_bool),
         ("head", P(Route_Head)),
         ("n_head", I64),
+        ("by", I32),
     ]
 
 
@@ -255,6 +258,7 @@ class Route_Hop(c.Structure):
         ("key_end", I64),
         ("mass", F64),
         ("weight", F64),
+        ("size", F64),
     ]
 
 
@@ -279,6 +283,7 @@ class Routes(c.Structure):
         ("source_end", I64),
         ("target_begin", I64),
         ("target_end", I64),
+        ("by_value", c.c_bool),
     ]
 
 
@@ -373,6 +378,7 @@ FUNCTIONS = {
     "st_select_params_check": (ST, [P(Select_Params), E]),
     "st_select_min_k": (I64, [P(Select_Params)]),
     "st_select_k_for_pruned": (ST, [P(Select_Params), I64, I64, I64, F64, P(I64), E]),
+    "st_select_blocks_for_pruned": (None, [P(Select_Params), I64, I64, F64]),
     "st_causal_pairs": (I64, [I64, I64]),
     "st_keys_create": (ST, [I32, I32, I32, P(PTR), E]),
     "st_keys_free": (None, [PTR]),

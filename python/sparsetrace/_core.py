@@ -91,6 +91,15 @@ def k_for_pruned(pruned, n_tok, params=None, exact_below=0):
     return k.value
 
 
+def blocks_for_pruned(pruned, n_tok, params=None, exact_below=0):
+    """(bq, bk) that suit pruning this share of n_tok tokens: 32 x 16 from about 8,000 tokens on, smaller for shorter texts
+    and larger shares (st_select_blocks_for_pruned in select.h)."""
+    struct = (params or Params()).struct()
+    n_tok, exact_below = whole(n_tok, "n_tok", 1, INT32_MAX), whole(exact_below, "exact_below", 0, INT32_MAX)
+    _abi.lib.st_select_blocks_for_pruned(c.byref(struct), n_tok, exact_below, number(pruned, "pruned"))
+    return struct.bq, struct.bk
+
+
 class Pool:
     """Worker threads: Pool(n), n >= 1 counts the caller, 0 is one per processor. Results never depend on their number.
     May be shared between Python threads: calls take turns."""

@@ -171,19 +171,17 @@ class Recorder:
     """Gives what attention did to a trace's writer. Certified rows: one drawn in each of cert_rows strata,
     and the sequence's last row apart, as the program does."""
 
-    def __init__(self, writer, n_tok, cert_rows, seed, lse):
+    def __init__(self, writer, n_tok, cert_rows, seed, lse, exact_below):
         self.writer, self.n_tok, self.cert_rows, self.seed, self.lse = writer, n_tok, cert_rows, seed, lse
+        self.exact_below = exact_below
         self.pairs, self.last_recall, self.end = {}, [], {}
         self.groups = writer.groups
 
     def certified(self, layer, begin, end):
-        if not self.cert_rows or self.n_tok < 2:
-            return np.zeros(0, np.int64)
-        stride = -(-(self.n_tok - 1) // self.cert_rows)
-        strata = range(begin // stride, -(-min(end, self.n_tok - 1) // stride))
-        rows = [
-            i * stride + mix(self.seed ^ layer << 40 ^ i) % min(stride, self.n_tok - 1 - i * stride) for i in strata
-        ]
+        first = min(self.exact_below, max(self.n_tok - 1, 0))
+        n = min(self.cert_rows, self.n_tok - 1 - first)
+        edges = [first + i * (self.n_tok - 1 - first) // n for i in range(n + 1)] if n > 0 else []
+        rows = [e + mix(self.seed ^ layer << 40 ^ i) % (edges[i + 1] - e) for i, e in enumerate(edges[:-1])]
         return np.array([r - begin for r in rows if begin <= r < end], np.int64)
 
     def count(self, layer, problem, sparse, kept, visible):

@@ -178,6 +178,7 @@ def trace(
         tokenizer,
         params,
         auto=k in (None, "auto") and mass is None,
+        pruned=pruned,
         chunk=chunk,
         threads=threads,
         precise=precise,
@@ -238,6 +239,7 @@ def record(
         tokenizer,
         params,
         auto=pruned is not None,
+        pruned=pruned,
         threads=threads,
         precise=precise,
         cert_rows=cert_rows,
@@ -260,7 +262,23 @@ def record(
     recording.trace.folder = folder
 
 
-def begin(model, input_ids, path, tokenizer, params, *, auto, chunk=2048, threads, precise, cert_rows, seed, groups, **more):
+def begin(
+    model,
+    input_ids,
+    path,
+    tokenizer,
+    params,
+    *,
+    auto,
+    pruned=None,
+    chunk=2048,
+    threads,
+    precise,
+    cert_rows,
+    seed,
+    groups,
+    **more,
+):
     """(Job, folder of a temporary file or None, path, Recorder) of a run; the budget is not set yet."""
     ids, text_pieces = tokens_of(input_ids, tokenizer)
     if auto:  # as the program does
@@ -271,13 +289,18 @@ def begin(model, input_ids, path, tokenizer, params, *, auto, chunk=2048, thread
     groups = groups_of(groups, text_pieces)
     if any(hasattr(m, "hook_pattern") and "forward" not in vars(m) for m in model.modules()):
         raise TypeError("the model belongs to a TransformerBridge: sparsetrace.transformer_lens traces these")
-    run = _layer.Run(_core.Params(**params), exact_below=window_of(model), pool=_core.Pool(threads), precise=precise)
+    chunk = whole(chunk, "chunk", 1, 2**31 - 1)
+    window = window_of(model)  # it shows at once where the first micro-batch reaches beyond it
+    exact_below = 0 if min(chunk, ids.shape[1]) > window else window
+    if pruned is not None and not {"bq", "bk"} & set(params):
+        params["bq"], params["bk"] = _core.blocks_for_pruned(pruned, ids.shape[1], _core.Params(**params), exact_below)
+    run = _layer.Run(_core.Params(**params), exact_below=exact_below, pool=_core.Pool(threads), precise=precise)
     register_once()
     folder, path = temporary(path)
-    job = Job(model, ids, run, whole(chunk, "chunk", 1, 2**31 - 1))
+    job = Job(model, ids, run, chunk)
     writer = Writer(path, job.n_tok, run.params.bq, run.params.bk, groups=groups, **more)
     writer.tokens(ids[0].numpy(), text_pieces)
-    return job, folder, path, _layer.Recorder(writer, job.n_tok, cert_rows, seed, more["lse"])
+    return job, folder, path, _layer.Recorder(writer, job.n_tok, cert_rows, seed, more["lse"], exact_below)
 
 
 def set_budget(job, k, pruned, mass):

@@ -130,6 +130,8 @@ def trace(
     if pruned is not None:
         params = {"pooled": True, "grow_tok": len(tokens), **params}
     below = need("llama_cpp", "llama-cpp").llama_model_n_swa(llm._model.model)
+    if pruned is not None and not {"bq", "bk"} & set(params):
+        params["bq"], params["bk"] = _core.blocks_for_pruned(pruned, len(tokens), _core.Params(**params), below)
     chosen = _core.Params(mass=mass, k=64 if k is None else k, **params)
     if pruned is not None:
         chosen = _core.Params(k=_core.k_for_pruned(pruned, len(tokens), chosen, below), **params)

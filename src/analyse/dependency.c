@@ -5,8 +5,8 @@
  */
 #include <math.h>
 
+#include "analyse/dependency.h"
 #include "base/util.h"
-#include "sparsetrace/groups.h"
 
 struct means {
     int64_t n;
@@ -78,18 +78,16 @@ const double *st_dependency_weights(void)
     return weight;
 }
 
-static double score_of(const struct means *m, const double *w, int64_t i, int64_t j)
+double sti_dependency_score(const double *w, int64_t distance, const sti_dependency_means *m)
 {
-    double mean = log((double)m->plain[i * m->n + j] + 1e-6);
-    double column = isnan(m->vertical[j]) ? 0.0 : m->vertical[j];
-    double x = w[0] * log((double)(i - j)) + w[1] * mean + w[2] * (mean - log(column + 1e-6)) +
-               w[3] * log((double)m->root[i * m->n + j] + 1e-3) +
-               w[4] * log((double)m->top[i * m->n + j] + 1e-6) + w[5];
+    double mean = log(m->plain + 1e-6);
+    double x = w[0] * log((double)distance) + w[1] * mean +
+               w[2] * (mean - log((isnan(m->column) ? 0.0 : m->column) + 1e-6)) +
+               w[3] * log(m->root + 1e-3) + w[4] * log(m->top + 1e-6) + w[5];
     return 1.0 / (1.0 + exp(-x));
 }
 
-/* Puts an edge into a list of at most k, falling score; gives the list's new length. */
-static int64_t insert(st_dependency *list, int64_t n, int64_t k, st_dependency edge)
+int64_t sti_dependency_insert(st_dependency *list, int64_t n, int64_t k, st_dependency edge)
 {
     int64_t at = n;
     while (at > 0 && list[at - 1].score < edge.score)
@@ -100,6 +98,13 @@ static int64_t insert(st_dependency *list, int64_t n, int64_t k, st_dependency e
     memmove(list + at + 1, list + at, (size_t)(n - 1 - at) * sizeof *list);
     list[at] = edge;
     return n;
+}
+
+static double score_of(const struct means *m, const double *w, int64_t i, int64_t j)
+{
+    const sti_dependency_means x = {(double)m->plain[i * m->n + j], m->vertical[j],
+                                    (double)m->root[i * m->n + j], (double)m->top[i * m->n + j]};
+    return sti_dependency_score(w, i - j, &x);
 }
 
 st_status st_dependencies_find(const st_trace *t, const double *weight, int64_t near, int64_t k,
@@ -124,7 +129,7 @@ st_status st_dependencies_find(const st_trace *t, const double *weight, int64_t 
         int64_t found = 0;
         for (int64_t j = 0; j + near <= i; j++) {
             double score = score_of(&m, weight != NULL ? weight : st_dependency_weights(), i, j);
-            found = insert(*edge + *n, found, k, (st_dependency){i, j, score});
+            found = sti_dependency_insert(*edge + *n, found, k, (st_dependency){i, j, score});
         }
         *n += found;
     }

@@ -9,8 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "analyse/vertical.h"
 #include "base/util.h"
-#include "sparsetrace/groups.h"
 
 void st_vertical_scores(const float *mean, int64_t n, int64_t near, double *score)
 {
@@ -81,7 +81,7 @@ static st_status add_trace(const st_trace *t, int64_t number, int64_t near, bool
     st_trace_info info;
     st_trace_layer l;
     int64_t at = 0;
-    double *score;
+    double *score, *profile = NULL;
     st_status status = ST_OK;
     STI_TRY(check_trace(t, number, err));
     st_trace_get_info(t, &info);
@@ -92,6 +92,8 @@ static st_status add_trace(const st_trace *t, int64_t number, int64_t near, bool
     score = sti_alloc((size_t)info.n_group * sizeof *score);
     if (score == NULL)
         return sti_fail_mem(err, (size_t)info.n_group * sizeof *score);
+    if (correct)
+        status = sti_rest_profile(t, near, &profile, err);
     for (int64_t i = 0; status == ST_OK && i < info.n_layer; i++) {
         st_trace_get_layer(t, i, &l, NULL);
         for (int64_t h = 0; status == ST_OK && h < l.n_head; h++, at++) {
@@ -102,13 +104,14 @@ static st_status add_trace(const st_trace *t, int64_t number, int64_t near, bool
                 status = sti_fail(err, ST_ERR_ARG, number, "trace %lld records other heads",
                                   (long long)number);
             if (status == ST_OK)
-                status = st_trace_vertical(t, i, h, near, correct, score, err);
+                status = sti_trace_vertical(t, i, h, near, profile, score, err);
             k = status == ST_OK ? st_kurtosis(score, info.n_group) : NAN;
             sum[at].kurtosis += isnan(k) ? 0.0 : k;
             sum[at].n += !isnan(k);
         }
     }
     sti_free(score);
+    sti_free(profile);
     return status;
 }
 
@@ -174,7 +177,7 @@ st_status st_receiver_scores(const st_trace *t, const st_receiver *receiver, int
                              int64_t near, bool correct, double *score, st_error *err)
 {
     st_trace_info info;
-    double *one;
+    double *one, *profile = NULL;
     st_status status = ST_OK;
     st_trace_get_info(t, &info);
     STI_TRY(check_trace(t, 0, err));
@@ -183,18 +186,21 @@ st_status st_receiver_scores(const st_trace *t, const st_receiver *receiver, int
     one = sti_alloc((size_t)info.n_group * sizeof *one);
     if (one == NULL)
         return sti_fail_mem(err, (size_t)info.n_group * sizeof *one);
+    if (correct)
+        status = sti_rest_profile(t, near, &profile, err);
     for (int64_t j = 0; j < info.n_group; j++)
         score[j] = 0.0;
     for (int64_t k = 0; status == ST_OK && k < n; k++) {
         int64_t i, h;
         status = find_head(t, &receiver[k], &i, &h)
-                     ? st_trace_vertical(t, i, h, near, correct, one, err)
+                     ? sti_trace_vertical(t, i, h, near, profile, one, err)
                      : sti_fail(err, ST_ERR_ARG, k, "L%d.H%d is not recorded", receiver[k].layer,
                                 receiver[k].head);
         for (int64_t j = 0; status == ST_OK && j < info.n_group; j++)
             score[j] += one[j] / (double)n;
     }
     sti_free(one);
+    sti_free(profile);
     return status;
 }
 

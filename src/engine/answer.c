@@ -14,7 +14,7 @@
 struct st_answer {
     st_run *run;
     st_ggml_params ggml;
-    int64_t n_tok, n_swa; /* of the sequence that runs; the model's window */
+    int64_t n_tok, exact_below; /* of the sequence that runs */
     int n_answer, n_vocab;
     float *dense; /* [n_answer, n_vocab] */
     int32_t *top;
@@ -68,7 +68,7 @@ static st_status dense_pass(st_answer *a, st_answer_pass *result, st_error *err)
     st_sink sink = {note_chunk, a};
     st_pass pass;
     if (a->needle.n_span > 0) {
-        p.exact_below = sti_max(a->needle.first_row, a->n_swa);
+        p.exact_below = sti_max(a->needle.first_row, a->exact_below);
         p.select.method = ST_SELECT_WINDOW;
         p.select.k = p.select.window_blk = sti_ceil_div(a->n_tok, p.select.bk);
         p.cert_rows = 0;
@@ -118,7 +118,7 @@ st_status st_answer_create(st_model *model, const int32_t *token, int64_t n_tok,
     if (a == NULL)
         return sti_fail_mem(err, sizeof *a);
     a->n_tok = n_tok - 1;
-    a->n_swa = model->info.n_swa;
+    a->exact_below = st_model_exact_below(model, a->n_tok, &p->run);
     a->n_answer = (int)n_answer;
     a->n_vocab = model->info.n_vocab;
     a->ggml = st_ggml_params_default();
@@ -126,6 +126,7 @@ st_status st_answer_create(st_model *model, const int32_t *token, int64_t n_tok,
     a->ggml.select.bk = p->block_k;
     a->ggml.cert_rows = p->cert_rows;
     a->ggml.seed = p->seed;
+    a->ggml.brief = true;
     a->needle = (sti_needle){.span = p->needle,
                              .n_span = p->n_needle,
                              .bk = p->block_k,
@@ -198,7 +199,7 @@ st_status st_answer_run(st_answer *a, const st_select_params *select, st_answer_
     sti_tally_free(&a->tally);
     a->needle.n_retrieval = a->needle.n_kept = 0;
     a->ggml.select = *select;
-    a->ggml.exact_below = a->n_swa;
+    a->ggml.exact_below = a->exact_below;
     if (select->method == ST_SELECT_WINDOW)
         a->ggml.select.window_blk += (int)sti_clamp(select->k - st_select_min_k(select), 0,
                                                     (1 << 20) - 1 - select->window_blk);

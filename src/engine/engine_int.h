@@ -12,6 +12,7 @@
 struct st_model {
     struct llama_model *llama;
     const struct llama_vocab *vocab;
+    char *run_path; /* the file that was loaded */
     st_model_info info;
     int n_thread;
 };
@@ -46,11 +47,19 @@ typedef struct sti_between {
 /* Configures the backend for a pass and empties the cache. */
 st_status sti_run_begin(st_run *run, const st_ggml_params *p, const st_sink *sink, st_error *err);
 
+/* Where st_run_again goes on for `from`. */
+int64_t sti_run_cut(int64_t from, const st_ggml_params *p);
+
 /* The rest of st_run_pass after sti_run_begin, from behind the first `done` tokens: they are in the
  * cache, their logits in the run's, their time and counts in *pass. between (NULL: nothing) also
  * makes a wish to stop wait for the end of the micro-batch. */
 st_status sti_run_pass(st_run *run, const char *what, int64_t done, const sti_between *between,
                        st_pass *pass, st_error *err);
+
+/* Reads token [n] at positions begin on, which follow what the cache holds: begin + n is within the
+ * run's tokens, and what these were there does not matter. */
+st_status sti_run_more(st_run *run, const st_ggml_params *p, const st_sink *sink, int64_t begin,
+                       const int32_t *token, int64_t n, st_error *err);
 
 /* tokens.c: ST_ERR_ARG with the place of the first id that the model does not have. */
 st_status sti_check_tokens(const st_model *model, const int32_t *token, int64_t n_tok,

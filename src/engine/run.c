@@ -15,11 +15,14 @@
  * sequence. Above this length shorter micro-batches keep it small. */
 #define LONG_TOK 65536
 
-/* Above this length a copy of all keys in int8 is too much beside the cache. */
+/* Above this length a copy of all keys in int8 is too much beside the cache. But scan, which reads
+ * every key for every query block, would spend its time on making it again. */
 #define LEAN_TOK 262144
 
-/* Cuts of a sequence at multiples of this do not change what is selected. */
+/* Cuts of a sequence at multiples of this do not change what is selected; of exact runs nothing is.
+ */
 #define CUT_TOK 256
+#define CUT_EXACT_TOK 32
 
 /* Predictions of a micro-batch, where all are wanted: at most so many numbers. */
 #define PREDICTIONS_MOST ((int64_t)1 << 26)
@@ -110,6 +113,13 @@ int sti_run_ubatch(int64_t n_tok, int wish)
 {
     int64_t n = wish > 0 ? wish : n_tok > LONG_TOK ? 512 : 2048;
     return (int)sti_min(n, sti_round_up(n_tok, 32));
+}
+
+/* A window shows in the first micro-batch if that reaches beyond it. */
+int64_t st_model_exact_below(const st_model *model, int64_t n_tok, const st_run_params *p)
+{
+    int64_t first = sti_min(n_tok, sti_run_ubatch(n_tok, p->n_ubatch));
+    return first > model->info.n_swa && !p->every ? 0 : model->info.n_swa;
 }
 
 /* The largest power of two of positions whose predictions have room. */
@@ -343,7 +353,7 @@ static st_status configure(const st_run *r, const st_ggml_params *p, const st_si
     st_ggml_params gp = *p;
     st_ggml_stats forgotten;
     gp.enabled = gp.enabled && !r->stock;
-    gp.lean = gp.lean || r->n_tok > LEAN_TOK;
+    gp.lean = gp.lean || (r->n_tok > LEAN_TOK && gp.select.method != ST_SELECT_SCAN);
     gp.n_tok = r->n_tok;
     if (gp.select.grow_tok < 0)
         gp.select.grow_tok = r->n_tok;
@@ -412,6 +422,11 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     return sti_run_pass(r, what, 0, NULL, pass, err);
 }
 
+int64_t sti_run_cut(int64_t from, const st_ggml_params *p)
+{
+    return p->exact ? from / CUT_EXACT_TOK * CUT_EXACT_TOK : from / CUT_TOK * CUT_TOK;
+}
+
 st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, int64_t from,
                        const char *what, st_pass *pass, st_error *err)
 {
@@ -419,7 +434,7 @@ st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, 
         return sti_fail(err, ST_ERR_ARG, -1, "from is %lld, must be within the %lld tokens",
                         (long long)from, (long long)r->n_tok);
     *pass = (st_pass){.seconds = 0.0};
-    from = from / CUT_TOK * CUT_TOK;
+    from = sti_run_cut(from, p);
     if (!r->whole || from == 0 ||
         !llama_memory_seq_rm(llama_get_memory(r->ctx), 0, (llama_pos)from, -1)) {
         from = 0;
@@ -427,4 +442,26 @@ st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, 
     }
     STI_TRY(configure(r, p, sink, err));
     return sti_run_pass(r, what, from, NULL, pass, err);
+}
+
+/* ---- a run that grows ------------------------------------------------------------------------ */
+
+st_status sti_run_more(st_run *r, const st_ggml_params *p, const st_sink *sink, int64_t begin,
+                       const int32_t *token, int64_t n, st_error *err)
+{
+    struct llama_batch batch;
+    st_status status = configure(r, p, sink, err);
+    if (status != ST_OK)
+        return status;
+    batch = llama_batch_init(r->n_ubatch, 0, 1);
+    memcpy(r->token + begin, token, (size_t)n * sizeof *token);
+    r->stop = r->whole = r->whole_batches = false;
+    r->what = "reading";
+    sti_hidden_start(&r->hidden);
+    for (int64_t at = 0; status == ST_OK && at < n; at += r->n_ubatch) {
+        r->done = begin + at;
+        status = decode(r, &batch, begin + at, sti_min(r->n_ubatch, n - at), err);
+    }
+    llama_batch_free(batch);
+    return status == ST_OK ? sti_hidden_end(&r->hidden, n, err) : status;
 }

@@ -18,12 +18,17 @@ static double log_sum_exp(const float *x, int64_t n)
     return (double)most + log(sum);
 }
 
+double sti_surprise_of(const float *logits, int64_t n_vocab, int32_t token)
+{
+    return log_sum_exp(logits, n_vocab) - (double)logits[token];
+}
+
 static st_status take(void *ctx, int64_t pos, int64_t n, const float *logits, st_error *err)
 {
     const sti_surprise *s = ctx;
     for (int64_t i = 0; i < n && pos + i + 1 < s->n_tok; i++) {
         const float *row = logits + i * s->n_vocab;
-        double cost = log_sum_exp(row, s->n_vocab) - (double)row[s->token[pos + i + 1]];
+        double cost = sti_surprise_of(row, s->n_vocab, s->token[pos + i + 1]);
         if (isnan(cost))
             return sti_fail(err, ST_ERR_MODEL, pos + i,
                             "the model's prediction after token %lld is not a number",

@@ -17,4 +17,7 @@ typedef struct sti_surprise {
 /* From the run's next pass on; s must live as long as the passes. */
 st_status sti_surprise_begin(sti_surprise *s, st_run *run, st_error *err);
 
+/* -ln p(token) by one prediction [n_vocab]. */
+double sti_surprise_of(const float *logits, int64_t n_vocab, int32_t token);
+
 #endif

@@ -7,6 +7,8 @@
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "ggml/layer.h"
+#include "ggml/token_rows.h"
+#include "ggml/value_size.h"
 
 #define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
 
@@ -105,25 +107,36 @@ static st_status update_keys(sti_layer *l, const st_attn *a, const sti_settings 
 
 /* ---- certificate ----------------------------------------------------------------------------- */
 
-/* The certified position in stratum i of `stride` rows; the last row of the sequence stands apart.
- */
-static int64_t certified_row(const sti_settings *s, int layer, int64_t i, int64_t stride)
+/* The rows that certified ones are drawn from, [first, end), cut into n strata whose lengths differ
+ * by one at most: so each row stands for as many as any other, and the plain mean of what they show
+ * is unbiased. Rows that are exact anyway have none; the last row of the sequence stands apart. */
+struct strata {
+    int64_t first, end, n;
+};
+
+static struct strata strata_of(const sti_settings *s)
 {
-    int64_t size = sti_min(stride, s->p.n_tok - 1 - i * stride);
-    return i * stride +
-           (int64_t)(sti_mix(s->p.seed ^ (uint64_t)layer << 40 ^ (uint64_t)i) % (uint64_t)size);
+    struct strata x = {.end = s->p.n_tok - 1};
+    x.first = sti_clamp(s->p.exact_below, 0, sti_max(x.end, 0));
+    x.n = sti_clamp(s->p.cert_rows, 0, sti_max(x.end - x.first, 0));
+    return x;
+}
+
+static int64_t stratum_begin(const struct strata *x, int64_t i)
+{
+    return x->first + i * (x->end - x->first) / x->n;
 }
 
 /* Rows of this micro-batch to certify: one of each stratum that falls in it. rows: room for
  * cert_rows + 1. */
 static int64_t certified_rows(const sti_settings *s, int layer, const st_attn *a, int64_t *rows)
 {
-    int64_t stride, n = 0, begin = a->first_query, end = begin + a->n_q;
-    if (s->p.cert_rows == 0 || s->p.n_tok < 2)
-        return 0;
-    stride = sti_ceil_div(s->p.n_tok - 1, s->p.cert_rows);
-    for (int64_t i = begin / stride; i * stride < sti_min(end, s->p.n_tok - 1); i++) {
-        int64_t row = certified_row(s, layer, i, stride);
+    struct strata x = strata_of(s);
+    int64_t n = 0, begin = a->first_query, end = begin + a->n_q;
+    for (int64_t i = 0; i < x.n; i++) {
+        int64_t from = stratum_begin(&x, i), size = stratum_begin(&x, i + 1) - from;
+        int64_t row = from + (int64_t)(sti_mix(s->p.seed ^ (uint64_t)layer << 40 ^ (uint64_t)i) %
+                                       (uint64_t)size);
         if (row >= begin && row < end)
             rows[n++] = row - begin;
     }
@@ -139,6 +152,7 @@ struct record {
     bool has_last;
     st_group_sums groups;
     st_group_rest rest; /* of the certified rows */
+    float *value;
 };
 
 static void record_free(struct record *r)
@@ -151,6 +165,7 @@ static void record_free(struct record *r)
     sti_free(r->rows);
     sti_free(r->groups.sum);
     sti_free(r->rest.rest);
+    sti_free(r->value);
 }
 
 /* Room for what the rows give from group to group, if that is wanted. */
@@ -224,7 +239,8 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
                   .last_recall = r->has_last ? r->last_recall : NULL,
                   .last_err = r->has_last ? r->last_err : NULL,
                   .groups = r->groups.n_group > 0 ? &r->groups : NULL,
-                  .cert_rest = r->rest.rest};
+                  .cert_rest = r->rest.rest,
+                  .value = r->value};
     int64_t since = sti_now_ns();
     st_status status;
     st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
@@ -262,6 +278,8 @@ static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_att
     lap(&since, &stats->attend_ns);
     if (status == ST_OK)
         status = certify(&r, a, &full, sel, s, l->layer, pool, err);
+    if (status == ST_OK)
+        status = sti_value_sizes(s, l->layer, a, s->p.select.bk, pool, &r.value, err);
     lap(&since, &stats->certify_ns);
     if (status == ST_OK)
         status = give(s, l, a, sel, ST_CHUNK_SPARSE, r.mass, &r, stats, err);
@@ -288,12 +306,14 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
         stats.n_scanned = sel->scanned;
         stats.attend_flop = attend_flop(a, kept);
         since = sti_now_ns();
-        if (s->sink.chunk != NULL) {
+        if (s->sink.chunk != NULL && s->p.n_row == 0) {
             status = sparse_with_record(l, a, out, sel, s, pool, &stats, err);
         } else {
             status = st_attend(a, sel, pool, out, err);
             lap(&since, &stats.attend_ns);
         }
+        if (status == ST_OK && s->sink.chunk != NULL && s->p.n_row > 0)
+            status = sti_token_rows_give(s, l->layer, a, pool, err);
     }
     st_selection_free(sel);
     sti_stats_add(&stats);
@@ -307,6 +327,26 @@ static int64_t widest_row(const st_attn *a, int bk)
     for (int64_t i = 0; i < a->n_q; i++)
         widest = sti_max(widest, (sti_row_hi(a, i) - sti_row_lo(a, i)) / bk + 2);
     return widest;
+}
+
+/* Tells the sink of rows whose reads nobody wants to know: how many pairs they have. */
+static st_status give_brief(const sti_settings *s, const sti_layer *l, const st_attn *a,
+                            st_ggml_stats *stats, st_error *err)
+{
+    const st_select_params *p = &s->p.select;
+    int32_t none;
+    struct record r = {0};
+    st_selection sel = {.n_head = a->n_head, .bq = p->bq, .bk = p->bk, .indices = &none};
+    st_status status;
+    sel.first_blk = a->first_query / p->bq;
+    sel.nbq = (a->first_query + a->n_q - 1) / p->bq - sel.first_blk + 1;
+    sel.nbk = sti_ceil_div(a->n_k, p->bk);
+    sel.indptr = sti_calloc(((size_t)a->n_head * (size_t)sel.nbq + 1) * sizeof *sel.indptr);
+    if (sel.indptr == NULL)
+        return sti_fail_mem(err, (size_t)a->n_head * (size_t)sel.nbq * sizeof *sel.indptr);
+    status = give(s, l, a, &sel, ST_CHUNK_EXACT, NULL, &r, stats, err);
+    sti_free(sel.indptr);
+    return status;
 }
 
 st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *out, bool causal,
@@ -323,9 +363,12 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     for (int64_t i = 0; i < a->n_q; i++)
         stats.attend_flop +=
             attend_flop(a, (int64_t)a->n_head * (sti_row_hi(a, i) - sti_row_lo(a, i)));
-    if (s->sink.chunk == NULL || !causal || l->layer < 0) {
+    if (s->sink.chunk == NULL || !causal || l->layer < 0 || s->p.brief || s->p.n_row > 0) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);
+        if (status == ST_OK && s->sink.chunk != NULL && causal && l->layer >= 0)
+            status = s->p.n_row > 0 ? sti_token_rows_give(s, l->layer, a, pool, err)
+                                    : give_brief(s, l, a, &stats, err);
     } else {
         st_selection *sel = NULL;
         struct record r = {0};
@@ -340,6 +383,8 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
                      ? sti_fail_mem(err, (size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse)
                      : st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
         lap(&since, &stats.attend_ns);
+        if (status == ST_OK)
+            status = sti_value_sizes(s, l->layer, a, p->bk, pool, &r.value, err);
         if (status == ST_OK)
             status = give(s, l, a, sel, ST_CHUNK_EXACT, sel->mass, &r, &stats, err);
         record_free(&r);

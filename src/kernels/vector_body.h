@@ -76,17 +76,17 @@ void NAME(max_f32_r32)(float *restrict m, const float *restrict t, int64_t n)
 
 #define EXPSUM_BODY(R)                                                                             \
     float base[R], acc[R];                                                                         \
-    for (int r = 0; r < R; r++) {                                                                  \
+    LANES for (int r = 0; r < R; r++) {                                                            \
         base[r] = m[r] == -INFINITY ? 0.0f : m[r];                                                 \
         acc[r] = sum[r];                                                                           \
     }                                                                                              \
     for (int64_t j = 0; j < n; j++)                                                                \
-        for (int r = 0; r < R; r++) {                                                              \
+        LANES for (int r = 0; r < R; r++) {                                                        \
             float e = exp_neg(t[j * R + r] - base[r]);                                             \
             t[j * R + r] = e;                                                                      \
             acc[r] += e;                                                                           \
         }                                                                                          \
-    for (int r = 0; r < R; r++)                                                                    \
+    LANES for (int r = 0; r < R; r++)                                                              \
         sum[r] = acc[r];
 
 void NAME(expsum_f32_r16)(float *restrict t, float *restrict sum, const float *restrict m,

@@ -62,18 +62,49 @@ void sti_sort_blocks(int32_t *block, int64_t n, uint64_t *item)
         block[i] = (int32_t)(item[i] >> 32);
 }
 
-/* Floats as integers in the same order; NaN comes last. */
+/* A float as an integer in the same order; NaN comes last. */
 static int32_t ordered_bits(float x)
 {
     int32_t b;
     memcpy(&b, &x, 4);
-    return x != x ? INT32_MIN : b < 0 ? b ^ 0x7fffffff : b;
+    b ^= (b >> 31) & 0x7fffffff;
+    return x != x ? INT32_MIN : b;
+}
+
+/* All scores so, and the least and the largest of them. */
+static void order(int32_t *restrict bits, const float *restrict score, int64_t n, int32_t *least,
+                  int32_t *largest)
+{
+    int32_t lo = INT32_MAX, hi = INT32_MIN;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t b = ordered_bits(score[i]);
+        bits[i] = b;
+        lo = b < lo ? b : lo;
+        hi = b > hi ? b : hi;
+    }
+    *least = lo;
+    *largest = hi;
+}
+
+/* Positions of what is above `limit` and of the first n_equal that equal it, `keep` in all. */
+static int64_t collect(int32_t *restrict out, const int32_t *restrict bits, int64_t n,
+                       int32_t limit, int64_t n_equal, int64_t keep)
+{
+    int64_t n_out = 0;
+    for (int64_t i = 0; i < n && n_out < keep; i++) {
+        bool equal = bits[i] == limit;
+        out[n_out] = (int32_t)i;
+        n_out += (bits[i] > limit) | (equal & (n_equal > 0));
+        n_equal -= equal;
+    }
+    return n_out;
 }
 
 int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
 {
     const sti_kernel_table *k = sti_kernels();
-    int64_t lo = INT32_MAX, hi = INT32_MIN, n_out = 0, n_equal = 0;
+    int32_t least, largest;
+    int64_t lo, hi;
     if (keep >= n) {
         for (int64_t i = 0; i < n; i++)
             out[i] = (int32_t)i;
@@ -81,13 +112,9 @@ int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_
     }
     if (keep == 0)
         return 0;
-    for (int64_t i = 0; i < n; i++) {
-        w->bits[i] = ordered_bits(score[i]);
-        lo = sti_min(lo, w->bits[i]);
-        hi = sti_max(hi, w->bits[i]);
-    }
+    order(w->bits, score, n, &least, &largest);
     /* a limit with `keep` above it; or, where ties forbid that, the least with fewer above it */
-    while (lo < hi) {
+    for (lo = least, hi = largest; lo < hi;) {
         int64_t mid = lo + (hi - lo) / 2, above = k->above_i32_row(w->bits, (int32_t)mid, n);
         if (above == keep)
             lo = hi = mid;
@@ -96,16 +123,9 @@ int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_
         else
             lo = mid + 1;
     }
-    n_equal = keep - k->above_i32_row(w->bits, (int32_t)lo, n);
-    for (int64_t i = 0; i < n && n_out < keep; i++) {
-        bool equal = w->bits[i] == lo;
-        out[n_out] = (int32_t)i;
-        n_out += w->bits[i] > lo || (equal && n_equal > 0);
-        n_equal -= equal;
-    }
-    return n_out;
+    return collect(out, w->bits, n, (int32_t)lo, keep - k->above_i32_row(w->bits, (int32_t)lo, n),
+                   keep);
 }
-
 
 int64_t sti_top_ordered(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out)
 {

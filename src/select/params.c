@@ -182,6 +182,33 @@ st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query,
     return ST_OK;
 }
 
+#define AIM_PRUNED 0.96
+
+/* Whether p's blocks leave more than `least` blocks to a query block at that share. */
+static bool leaves(const st_select_params *p, int64_t n_tok, int64_t exact_below, double pruned,
+                   int64_t least)
+{
+    int64_t k;
+    return st_select_k_for_pruned(p, 0, n_tok, exact_below, pruned, &k, NULL) == ST_OK && k > least;
+}
+
+void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exact_below,
+                                 double pruned)
+{
+    static const int size[][2] = {{32, 16}, {16, 8}, {8, 4}, {4, 2}, {4, 1}};
+    const int coarse = 3, n = sizeof size / sizeof *size; /* the last two: what the share needs */
+    double aim = pruned < AIM_PRUNED ? AIM_PRUNED : pruned;
+    for (int i = 0; i < n; i++) {
+        int64_t least;
+        p->bq = size[i][0];
+        p->bk = size[i][1];
+        least = st_select_min_k(p);
+        if ((i >= coarse || leaves(p, n_tok, 0, aim, 2 * least - 1)) &&
+            leaves(p, n_tok, exact_below, pruned, least))
+            return;
+    }
+}
+
 void st_selection_pairs(const st_selection *sel, const st_attn *a, int64_t *kept, int64_t *visible)
 {
     st_select_params p = st_select_params_default();

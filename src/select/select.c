@@ -185,7 +185,8 @@ static void pool_task(void *ctx, int64_t pool, int thread)
     for (int64_t b = begin; b < end; b++)
         for (int64_t h = 0; h < n_head && sti_frame_pooled(&j->frame[b]); h++) {
             int64_t row = h * j->sel->nbq + b;
-            list[n++] = (sti_pooled){j->gain + j->offset[row], j->count[row], j->frame[b].n_row, 0};
+            list[n++] = (sti_pooled){
+                .gain = j->gain + j->offset[row], .n = j->count[row], .cost = j->frame[b].n_row};
             budget += j->frame[b].quota * j->frame[b].n_row;
         }
     sti_settle(list, n, budget);

@@ -2,6 +2,7 @@
  *
  * settle.c — where to cut lists of falling worth so that together they take what there is.
  */
+#include <stdbool.h>
 #include <string.h>
 
 #include "select/settle.h"
@@ -14,13 +15,13 @@ static int32_t bits(float x)
     return b;
 }
 
-/* How many of a list are worth at least `limit`. */
-static int64_t count(const sti_pooled *list, int32_t limit)
+/* How many of a list are worth at least `limit`, known to be between x->few and x->many. */
+static int64_t count(const sti_pooled *x, int32_t limit)
 {
-    int64_t lo = 0, hi = list->n;
+    int64_t lo = x->few, hi = x->many;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
-        if (bits(list->gain[mid]) >= limit)
+        if (bits(x->gain[mid]) >= limit)
             lo = mid + 1;
         else
             hi = mid;
@@ -28,11 +29,14 @@ static int64_t count(const sti_pooled *list, int32_t limit)
     return lo;
 }
 
-static int64_t taken(const sti_pooled *list, int64_t n_list, int32_t limit)
+/* What all lists take at a limit; x->keep of each. */
+static int64_t take(sti_pooled *list, int64_t n_list, int32_t limit)
 {
     int64_t sum = 0;
-    for (int64_t i = 0; i < n_list; i++)
-        sum += count(&list[i], limit) * list[i].cost;
+    for (int64_t i = 0; i < n_list; i++) {
+        list[i].keep = count(&list[i], limit);
+        sum += list[i].keep * list[i].cost;
+    }
     return sum;
 }
 
@@ -40,17 +44,23 @@ void sti_settle(sti_pooled *list, int64_t n_list, int64_t budget)
 {
     int32_t lo = 0, hi = INT32_MAX; /* at hi it fits: nothing is worth that much */
     int64_t left;
+    for (int64_t i = 0; i < n_list; i++) {
+        list[i].few = 0;
+        list[i].many = list[i].n;
+    }
     while (lo < hi) {
         int32_t mid = lo + (hi - lo) / 2;
-        if (taken(list, n_list, mid) <= budget)
+        bool fits = take(list, n_list, mid) <= budget;
+        for (int64_t i = 0; i < n_list; i++) /* a lower limit takes more, a higher one less */
+            *(fits ? &list[i].few : &list[i].many) = list[i].keep;
+        if (fits)
             hi = mid;
         else
             lo = mid + 1;
     }
-    left = budget - taken(list, n_list, lo);
+    left = budget - take(list, n_list, lo);
     for (int64_t i = 0; i < n_list; i++) {
         sti_pooled *x = &list[i];
-        x->keep = count(x, lo);
         while (x->keep < x->n && bits(x->gain[x->keep]) == lo - 1 && x->cost <= left) {
             x->keep++;
             left -= x->cost;

@@ -17,6 +17,7 @@ typedef struct sti_pooled {
     int64_t n;
     int64_t cost; /* rows of the query block: what one candidate takes of the budget */
     int64_t keep; /* out: how many from the front */
+    int64_t few, many; /* scratch */
 } sti_pooled;
 
 /* Keeps the best of all lists within `budget`: everything above the least limit that fits, then of

@@ -143,10 +143,16 @@ static void sample_lane(sti_work *w, int h, int r, int64_t row, bool nodes)
     t->weight[r] = 1.0f;
 }
 
+static void absolute(int8_t *restrict out, const int8_t *restrict x, int n)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = (int8_t)(x[i] < 0 ? -x[i] : x[i]);
+}
+
 void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes)
 {
     sti_row_tile *t = &w->tile;
-    int before = t->n, n = 0, bytes = w->keys->dp * R16;
+    int before = t->n, n = 0;
     t->all_lo = 0;
     t->all_hi = INT64_MAX;
     for (int r = 0; r < R16; r++) {
@@ -166,7 +172,7 @@ void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes
         for (int r = n; r < before; r++)
             tile_put(t->q, nothing, w->keys->dp, r);
     }
-    for (int i = 0; nodes && i < bytes; i++)
-        t->q_abs[i] = (int8_t)(t->q[i] < 0 ? -t->q[i] : t->q[i]);
+    if (nodes)
+        absolute(t->q_abs, t->q, w->keys->dp * R16);
     t->n = n;
 }

@@ -78,6 +78,25 @@ def certificate(truth, heads, rows):
             "worst_layer": LAYERS[layer], "worst_head": int(head), "err_mean": 0.0}
 
 
+def far_rows(truth, layer):
+    """[rows, groups]: does the certified row count for the group, that is, lie in a group NEAR or more behind it?"""
+    group_of = np.full(truth["groups"][-1, 1] + 10, -1)
+    for g, (begin, end) in enumerate(truth["groups"]):
+        group_of[begin:end] = g
+    at = group_of[truth["rows"][layer]]
+    return at[:, None] >= np.arange(len(truth["groups"]))[None, :] + NEAR
+
+
+def profile(truth):
+    """docs/method/receivers.md: what is left out of a token of each group, over all heads and their rows."""
+    total, count = np.zeros(len(truth["groups"])), np.zeros(len(truth["groups"]))
+    for layer, rest in truth["rest"].items():
+        far = far_rows(truth, layer)
+        total += (rest * far).sum((0, 1)) / truth["width"]
+        count += len(rest) * far.sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), 0)
+
+
 def vertical(truth, layer, head, correct):
     """D: nanmean of each column over rows i >= j + NEAR."""
     a = truth["A"][layer][head].copy()
@@ -87,15 +106,10 @@ def vertical(truth, layer, head, correct):
     with np.errstate(all="ignore"):
         scores = np.array([np.nan if np.isnan(a[:, c]).all() else np.nanmean(a[:, c]) for c in range(n)])
     if correct and layer in truth["rows"]:
-        group_of = np.full(truth["groups"][-1, 1] + 10, -1)
-        for g, (begin, end) in enumerate(truth["groups"]):
-            group_of[begin:end] = g
-        at = group_of[truth["rows"][layer]]
-        rest = truth["rest"][layer][head]
-        for c in range(n):
-            far = at >= c + NEAR
-            put_back = rest[far, c].mean() / truth["width"][c] if far.any() else 0
-            scores[c] = scores[c] * truth["recall"][layer][head].mean() + put_back
+        far = far_rows(truth, layer)
+        left = (truth["rest"][layer][head] / truth["width"] * far).sum()
+        share = 0.2 * left / (profile(truth) * far).sum()
+        scores = scores * truth["recall"][layer][head].mean() + share * profile(truth)
     return scores
 
 

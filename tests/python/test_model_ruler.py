@@ -107,6 +107,20 @@ def test_resume_adds_what_is_missing(job, tmp_path):
     assert path.read_text() == "something,else\n1,2\n"
 
 
+def test_blocks_by_length(tmp_path):
+    """A short prompt keeps its answer where blocks suit its length; blocks that were typed stay; a share that wants
+    smaller ones has a dense run of its own, and the same dense score."""
+    start = ["--tasks", "niah_single_1", "--lengths", "1024", "--samples", "1", "--pruned", "0.96,0.989", "--json", "-o",
+             tmp_path / "rows.csv", "--resume"]
+    cells = json.loads(ruler(*start).stdout)["cells"]
+    assert [(c["block_q"], c["block_k"]) for c in cells] == [(4, 2), (4, 1)]
+    assert cells[0]["pruned"] > 0.96 and cells[0]["kept_right"] == cells[0]["dense_right"] == 1
+    assert cells[0]["dense"] == cells[1]["dense"]
+    typed = json.loads(ruler(*start, "--block-q", "8", "--block-k", "8").stdout)["cells"]
+    assert [(c["block_q"], c["block_k"]) for c in typed] == [(8, 8)] * 2 and len(rows_of(tmp_path / "rows.csv")) == 4
+    assert "go together" in ruler(*start, "--block-q", "8", code=2).stderr
+
+
 def test_ctrl_c_leaves_whole_rows(tmp_path):
     path = tmp_path / "rows.csv"
     job = subprocess.Popen([CLI, "ruler", "-m", SMOLLM2, "--tasks", "niah_single_1", "--lengths", "1024", "--samples",
@@ -149,6 +163,7 @@ def test_base_model_and_short_prompts():
     table = json.loads(done.stdout)
     assert len(re.findall("100 tokens: the smallest sample", done.stderr)) == 3
     assert not table["chat"] and [c["length"] for c in table["cells"]] == [1024] * 3
-    assert all(0.3 < c["pruned"] < 0.99 for c in table["cells"]), "pruned as far as leaves one block to choose"
+    assert all(0.95 < c["pruned"] < 0.995 for c in table["cells"]), "as far as leaves one block to choose, from row 0 on"
+    assert all((c["block_q"], c["block_k"]) == (4, 1) for c in table["cells"]), "small blocks for short prompts"
     assert cell(table, task="fwe")["needle_cases"] == 0
     assert "has no chat template" in ruler("--chat", "on", model=GEMMA3, code=1).stderr

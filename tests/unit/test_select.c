@@ -305,6 +305,25 @@ static void test_budgets(void)
     CHECK_STATUS(st_select_k_for_pruned(&p, 0, 1, 0, 0.0, &k, &err), ST_OK);
 }
 
+static void test_blocks_by_length(void)
+{
+    static const struct {
+        int64_t n_tok, exact;
+        double pruned;
+        int bq, bk;
+    } want[] = {{100000, 0, 0.97, 32, 16}, {8192, 0, 0.96, 32, 16}, {8192, 0, 0.5, 32, 16},
+                {8192, 0, 0.98, 16, 8},    {4096, 0, 0.9, 16, 8},   {2048, 0, 0.9, 8, 4},
+                {1024, 0, 0.96, 4, 2},     {1024, 0, 0.989, 4, 1},  {100, 0, 0.9, 4, 1},
+                {100, 0, 0.999, 4, 1},     {4096, 2000, 0.7, 16, 8},
+                {4096, 2000, 0.99, 4, 1}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        st_select_params p = st_select_params_default();
+        st_select_blocks_for_pruned(&p, want[i].n_tok, want[i].exact, want[i].pruned);
+        CHECK_EQ(p.bq, want[i].bq);
+        CHECK_EQ(p.bk, want[i].bk);
+    }
+}
+
 static void test_parameters(void)
 {
     problem x = problem_new(1, 1, 4, 4, 4, 4);
@@ -371,6 +390,7 @@ int main(void)
     test_needle(pool);
     test_auto_falls_back(pool);
     test_budgets();
+    test_blocks_by_length();
     test_parameters();
     st_pool_free(pool);
     return check_report();

@@ -191,10 +191,10 @@ def make_trace(
         "result": json.dumps(
             {
                 "next_token": {
-                    "agree": agree,
+                    "agree": None if agree is None else bool(agree),
                     "against": "none" if agree is None else "dense",
                     "sparse": token,
-                    **({} if agree is None else {"dense": token}),
+                    **({} if agree is None else {"dense": {**token, "id": 2 if agree == "floor" else 1}}),
                 },
                 "kl": 0.25,
             }

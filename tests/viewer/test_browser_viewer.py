@@ -161,7 +161,12 @@ def test_certificate(open_page, url):
 
 @pytest.mark.parametrize(
     "agree, complete, words, level",
-    [(False, True, "NOT FAITHFUL", "bad"), (None, True, "NOT COMPARED", "doubt"), (True, False, "INCOMPLETE", "bad")],
+    [
+        (False, True, "NOT FAITHFUL", "bad"),
+        (None, True, "NOT COMPARED", "doubt"),
+        ("floor", True, "WITHIN THE NOISE FLOOR", "doubt"),
+        (True, False, "INCOMPLETE", "bad"),
+    ],
 )
 def test_not_faithful_says_so(open_page, tmp_path, agree, complete, words, level):
     make_trace(tmp_path / "t.trace", 256, agree=agree, complete=complete)
