@@ -297,6 +297,7 @@ class Ggml_Params(c.Structure):
         ("n_tok", I64),
         ("cert_rows", I32),
         ("lse", c.c_bool),
+        ("brief", c.c_bool),
         ("lean", c.c_bool),
         ("precise", c.c_bool),
         ("seed", U64),
@@ -304,6 +305,10 @@ class Ggml_Params(c.Structure):
         ("n_edit", I64),
         ("group", PTR),
         ("n_group", I64),
+        ("row", PTR),
+        ("n_row", I64),
+        ("gram", PTR),
+        ("n_gram", I64),
     ]
 
 
