@@ -8,7 +8,7 @@
 docs/python.md is the page of this package.
 """
 
-from ._abi import ArgumentError, FileError, FormatError, LimitError, OutOfMemory, SparseTraceError, lib
+from ._abi import ArgumentError, FileError, FormatError, LimitError, ModelError, OutOfMemory, SparseTraceError, lib
 from ._core import (
     Attended,
     Keys,
@@ -47,6 +47,7 @@ __all__ = [
     "Layer",
     "LimitError",
     "MapError",
+    "ModelError",
     "OutOfMemory",
     "Params",
     "Pool",

@@ -262,6 +262,8 @@ def test_refused(tmp_path):
     assert "two budgets" in reason(*at, "-m", MODEL, "--k", 9, "--pruned", 0.9, code=2)
     assert "--k auto" in reason(*at, "-m", MODEL, "--k", "auto", code=2)
     assert "layer is 29" in reason(*at, "-m", MODEL, "--layer", 29, "--hidden", tmp_path / "x", code=1)
+    (tmp_path / "long.txt").write_text("One more of ten thousand sentences. " * 10000)
+    assert "10000 sentences, with -m at most 4000" in reason("-f", tmp_path / "long.txt", "-m", MODEL, code=1)
     (tmp_path / "bad.txt").write_bytes(b"Broken \xff bytes. And more of them here.")
     assert "UTF-8" in reason("-f", tmp_path / "bad.txt", "-m", MODEL, code=1)
     assert not (tmp_path / "x").exists()

@@ -182,6 +182,28 @@ def test_from_needle_of_task_data(tmp_path):
     assert whole["to"]["text"].strip() == lines[1]["answer_prefix"].split()[-1]
 
 
+def test_sets_proved_together_are_as_by_themselves(tmp_path):
+    """Routes whose first rows differ share runs (--each); each comes out as `prove` has it alone."""
+    model, data, trace = os.environ["ST_SMOLLM2"], tmp_path / "data.jsonl", tmp_path / "needle.trace"
+    run(CLI, "ruler", "-m", model, "--tasks", "niah_single_1", "--lengths", "512", "--samples", "1", "--write-data", data)
+    prompt = ("-m", model, "--data", data, "--chat", "--answer", " ")
+    run(CLI, "trace", *prompt, "-o", trace, "--k", 6, "--against", "none")
+    said = json.loads(run(CLI, "route", trace, "--from", "60:90", "--top", 24, "--prove", "--each", "-m", model, "--random", 1,
+                          "--json"))
+    routes = [x for x in said["routes"] if x["hops"]]
+    first = [min(h["query"]["begin"] for h in x["hops"]) for x in routes]
+    assert len(set(first)) > 1
+    for x in (routes[first.index(min(first))], routes[first.index(max(first))]):
+        edges = tmp_path / "edges.txt"
+        edges.write_text("".join(f"deny {h['layer']}.{h['head']}:{h['query']['begin']}-{h['query']['end']}"
+                                 f":{h['key']['begin']}-{h['key']['end']}\n" for h in x["hops"]))
+        alone = json.loads(run(CLI, "prove", *prompt, "--edges", edges, "--random", 1, "--json"))
+        for name in ("plain", "deny", "keep"):
+            assert x["proof"][name]["log_p"] == pytest.approx(alone[name]["log_p"], abs=1e-3), name
+        for name in ("random_deny", "random_keep"):
+            assert x["proof"][name][0][0] == pytest.approx(alone[name][0][0], abs=1e-3), name
+
+
 @pytest.mark.parametrize("options, code, words", [
     (["--data", "{one}", "--line", "3"], 1, "no sample in line 3"), (["--data", "{data}", "--line", "0"], 2, "--line"),
     (["--line", "1", "-p", "x"], 2, "--line goes with --data"), (["--data", "{data}", "-p", "x"], 2, "one prompt, please"),
