@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: MIT
 """Is the route that is found and proved the designed one? The known circuit (tests/golden/known_circuit) by seeds.
 
-    routes.py [--tokens 4096] [--seeds 100] [--first 0] [--threads 2] [--record]
+    routes.py [--tokens 4096] [--seeds 100] [--first 0] [--hard] [--threads 2] [--record]
 
 Seed s makes its own model and prompt: one needle hop or three (s even, odd), fillers easy for `stream` or hard, then
-for `scan` (s // 2 even, odd). The last row is traced token by token. From each needle that the designed heads read:
+for `scan` (s // 2 even, odd; --hard: all hard). Beside each needle's reader stand decoys that read the same token. The
+prompt is traced by blocks; from each needle that the designed heads read, `route --refine --prove --each`:
 
-  found    the heaviest routes are the designed head's and the decoys' that read the same token, nobody else's
-  proved   each of these routes run by itself (route --prove --each): of the heads that write the answer the
-           retrieval head's is needed and no decoy's is
+  found    the heaviest routes are the retrieval head's and the decoys' that read the same token, nobody else's
+  proved   run by themselves, each retrieval head's route is needed, and no decoy's is
+  causal   `prove`: the routes that were needed, of all needles together, are needed and enough
 
 A decoy's read looks the same in the trace: only the proof tells them apart. One line a seed; the last says how many
-seeds have both right. Needs the packages of the tests (tools/test.sh makes an environment for them).
+seeds have all three. Needs the packages of the tests (tools/test.sh makes an environment for them).
 """
 import json
 import pathlib
@@ -24,7 +25,7 @@ from record import ROOT, Table, parser
 
 CASE = ROOT / "tests/golden/known_circuit/make.py"
 COLUMNS = (("tokens", 8), ("seed", 5), ("hops", 5), ("fillers", 7), ("method", 6), ("needles", 7), ("found", 5), ("proved", 6),
-           ("least needed", 12), ("most of decoys", 14))
+           ("causal", 6), ("least needed", 12), ("most of decoys", 14))
 
 
 def run(*args):
@@ -35,43 +36,53 @@ def run(*args):
 
 
 def circuit(args, folder, seed):
-    kind, hardness = ("one", "three")[seed % 2], ("easy", "hard")[seed // 2 % 2]
+    kind, hardness = ("one", "three")[seed % 2], ("easy", "hard")[args.hard or seed // 2 % 2]
     method = "stream" if hardness == "easy" else "scan"
-    model, ids, trace = folder / "model.gguf", folder / "prompt.ids", folder / "last.trace"
+    model, ids, trace = folder / "model.gguf", folder / "prompt.ids", folder / "blocks.trace"
     run(sys.executable, CASE, "model", "--kind", kind, "--hardness", hardness, "--seed", seed, "--out", model)
     run(sys.executable, CASE, "prompt", "--model", model, "--seed", seed, "--n-tok", args.tokens, "--out", ids)
     run(args.cli, "trace", "-m", model, "--tokens", ids, "-o", trace, "--weights", "as-is", "--against", "none", "--quiet",
-        "--threads", args.threads, "--k", args.k, "--block-q", 1, "--block-k", 1, "--rows", "-1:", "--select", method)
-    return model, trace, json.loads(ids.with_suffix(".json").read_text()), (kind, hardness, method)
+        "--threads", args.threads, "--k", args.k, "--select", method)
+    return model, ids, trace, json.loads(ids.with_suffix(".json").read_text()), (kind, hardness, method)
 
 
 def needles(truth):
-    """{key: reads of it by the last row}, and the layer that writes the answer."""
+    """{key: reads of it by the last row}"""
     reads = {}
     for read in truth["reads"]:
         if read["role"] in ("retrieval", "decoy"):
             reads.setdefault(read["key"], []).append(read)
-    return reads, max(r["layer"] for x in reads.values() for r in x if r["route"])
+    return reads
 
 
-def judge(args, model, trace, truth):
-    """found, proved, the least loss without a needed read, the most without a decoy's"""
-    reads, answer = needles(truth)
+def is_causal(args, model, ids, edges, folder, method):
+    """Whether these reads (layer, head, query, key) are needed and enough."""
+    path = folder / "edges.txt"
+    path.write_text("".join(f"deny {layer}.{head}:{query}:{key}\n" for layer, head, query, key in sorted(edges)))
+    said = json.loads(run(args.cli, "prove", "-m", model, "--tokens", ids, "--edges", path, "--json", "--quiet", "--random",
+                          args.random, "--threads", args.threads, "--exact-max", args.exact_max, "--select", method))
+    return said["causal"]
+
+
+def judge(args, folder, model, ids, trace, truth, method):
+    """found, proved, causal, the least loss without a needed read, the most without a decoy's"""
     found = proved = True
-    needed, decoys = [], [0.0]
-    for key, wanted in reads.items():
-        said = json.loads(run(args.cli, "route", trace, "--from", key, "--top", len(wanted), "--json", "--quiet", "--prove",
-                              "--each", "-m", model, "--random", args.random, "--threads", args.threads))
-        by_head = {tuple((h["layer"], h["head"]) for h in x["hops"]): x for x in said["routes"]}
-        found &= sorted(by_head) == sorted(((r["layer"], r["head"]),) for r in wanted)
+    needed, decoys, edges = [], [0.0], set()
+    for key, wanted in needles(truth).items():
+        said = json.loads(run(args.cli, "route", trace, "--from", key, "--top", len(wanted), "--json", "--quiet", "--refine",
+                              "--prove", "--each", "-m", model, "--random", args.random, "--threads", args.threads,
+                              "--exact-max", args.exact_max))
+        reads = {tuple((h["layer"], h["head"], h["query"]["begin"], h["key"]["begin"]) for h in x["hops"]): x
+                 for x in said["routes"]}
+        found &= sorted(reads) == sorted(((r["layer"], r["head"], r["query"], r["key"]),) for r in wanted)
+        edges |= {hop for hops, x in reads.items() if x.get("proof", {}).get("necessary") for hop in hops}
         for read in wanted:
-            route = by_head.get(((read["layer"], read["head"]),))
-            if route is None or read["layer"] < answer and read["route"]:
-                continue  # an earlier hop leads to the next needle: the answer's hop has its own key
-            loss = route["proof"]["necessity"]["loss"]
-            (needed if read["route"] else decoys).append(loss)
-            proved &= route["proof"]["necessary"] == read["route"]
-    return len(reads), found, proved and len(needed) > 0, min(needed, default=0.0), max(decoys)
+            route = reads.get(((read["layer"], read["head"], read["query"], read["key"]),))
+            if route is not None:
+                (needed if read["route"] else decoys).append(route["proof"]["necessity"]["loss"])
+                proved &= route["proof"]["necessary"] == read["route"]
+    causal = bool(edges) and is_causal(args, model, ids, edges, folder, method)
+    return found, proved, causal, min(needed, default=0.0), max(decoys)
 
 
 def main():
@@ -79,19 +90,22 @@ def main():
     p.add_argument("--tokens", type=int, default=4096)
     p.add_argument("--seeds", type=int, default=100)
     p.add_argument("--first", type=int, default=0, help="the first seed")
-    p.add_argument("--k", type=int, default=64, help="key blocks (of one token) kept")
+    p.add_argument("--hard", action="store_true", help="hard fillers and scan at every seed")
+    p.add_argument("--k", type=int, default=16, help="key blocks kept")
+    p.add_argument("--exact-max", type=int, default=16384, help="longer prompts are run with the method, pruned")
     p.add_argument("--random", type=int, default=5, help="drawn sets of a proof")
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
     table, right = Table("routes", COLUMNS, args.record), 0
     with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
         for seed in range(args.first, args.first + args.seeds):
-            model, trace, truth, (kind, hardness, method) = circuit(args, pathlib.Path(name), seed)
-            n, found, proved, needed, decoys = judge(args, model, trace, truth)
-            right += found and proved
-            table.row(args.tokens, seed, kind, hardness, method, n, "yes" if found else "NO", "yes" if proved else "NO",
-                      f"{needed:.3f}", f"{decoys:.3f}")
-    print(f"the designed route, and no decoy called causal: {right} of {args.seeds} seeds")
+            model, ids, trace, truth, (kind, hardness, method) = circuit(args, folder, seed)
+            found, proved, causal, needed, decoys = judge(args, folder, model, ids, trace, truth, method)
+            right += found and proved and causal
+            table.row(args.tokens, seed, kind, hardness, method, len(needles(truth)),
+                      *("yes" if x else "NO" for x in (found, proved, causal)), f"{needed:.3f}", f"{decoys:.3f}")
+    print(f"the designed route found, proved, and no decoy called needed: {right} of {args.seeds} seeds")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@
 # goes on where it stopped. Lengths and tasks can be cut down by SMOLLM2_LENGTHS, GEMMA3_LENGTHS, TASKS, PRUNED and
 # SELECT in the environment.
 #
-# 1,024 tokens leave blocks of 32 x 16 nothing to choose at 90 % pruned, so the blocks here are 16 x 8.
+# Blocks are of the sizes that the program chooses for a length and share; a length that wants two costs a second dense
+# run a sample. What bench/results/ruler-*.csv holds was made a few cells at a time, with these variables.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cli=${ST_CLI:-$root/build/sparsetrace}
@@ -24,7 +25,7 @@ mkdir -p "$out"
 run() { # NAME MODEL LENGTHS
     echo "$1" >&2
     "$cli" ruler -m "$2" --tasks "$tasks" --lengths "$3" --samples "$samples" --select "$methods" \
-        --pruned "$pruned" --block-q 16 --block-k 8 -o "$out/$1-rows.csv" --resume \
+        --pruned "$pruned" -o "$out/$1-rows.csv" --resume \
         --csv "$out/$1-table.csv" --plot "$out/$1.svg" | tee "$out/$1.txt"
 }
 

@@ -10,8 +10,9 @@
 
 struct prove_args {
     prompt_args prompt;
-    const char *edges;
+    const char *edges, *select;
     int64_t n_thread, n_random, seed, target, exact_max, k;
+    st_select_method method;
     bool json, quiet;
 };
 
@@ -29,26 +30,33 @@ static int parse(struct prove_args *a, int argc, char **argv)
         {"--exact-max", "N", ARG_INT, &a->exact_max, 0, INT32_MAX,
          "up to this many tokens, runs that deny are exact (16384)"},
         {"--k", "N", ARG_INT, &a->k, 1, INT32_MAX, "key blocks of runs that are not (64)"},
+        {"--select", "METHOD", ARG_TEXT, &a->select, 0, 0,
+         "how these choose them (stream; scan, flat, ...: see sparsetrace trace)"},
         {"--threads", "N", ARG_INT, &a->n_thread, 1, 512, "default: all processors"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print the result as one JSON object"},
         {"--quiet", NULL, ARG_FLAG, &a->quiet, 0, 0, "no progress bar"},
     };
     const arg_verb verb = {
-        "prove", "-m MODEL (-f FILE | -p TEXT | --tokens FILE) --edges FILE [options]",
+        "prove",
+        "-m MODEL (-f FILE | -p TEXT | --tokens FILE | --data FILE) --edges FILE [options]",
         "Runs the model without the given reads, with little else than them, and with drawn ones\n"
         "in their place, and says whether they are how it comes to its next token.",
         option, sizeof option / sizeof *option, 0, 0};
     /* clang-format on */
     const char *word[1];
+    st_error err;
     int n_word, code = args_parse(&verb, argc, argv, word, &n_word);
     if (code < 0)
         code = prompt_args_check(&a->prompt, "prove");
     if (code < 0 && a->edges == NULL)
         code = args_complain("prove", "which reads? --edges FILE");
+    if (code < 0 && a->select != NULL &&
+        st_select_method_parse(a->select, &a->method, &err) != ST_OK)
+        code = args_complain("prove", "--select: %s", err.message);
     return code;
 }
 
-static st_status prove(const struct prove_args *a, st_model *model, st_proof *proof, out_bar *bar,
+static st_status prove(struct prove_args *a, st_model *model, st_proof *proof, out_bar *bar,
                        st_error *err)
 {
     st_proof_params p = st_proof_params_default();
@@ -61,6 +69,7 @@ static st_status prove(const struct prove_args *a, st_model *model, st_proof *pr
     p.target = (int32_t)a->target;
     p.exact_max_tok = (int)a->exact_max;
     p.select.k = a->k;
+    p.select.method = a->method;
     p.run.progress = (st_progress){out_progress, bar};
     if (status == ST_OK)
         status = st_edits_read(a->edges, n_tok, &edge, &n_edge, err);
@@ -73,7 +82,8 @@ static st_status prove(const struct prove_args *a, st_model *model, st_proof *pr
 
 int cmd_prove(int argc, char **argv)
 {
-    struct prove_args a = {.n_random = 20, .target = -1, .exact_max = 16384, .k = 64};
+    struct prove_args a = {
+        .n_random = 20, .target = -1, .exact_max = 16384, .k = 64, .method = ST_SELECT_STREAM};
     st_model_params mp = st_model_params_default();
     st_model *model = NULL;
     st_proof proof;
@@ -100,6 +110,7 @@ int cmd_prove(int argc, char **argv)
         st_proof_free(&proof);
         code = EXIT_OK;
     }
+    prompt_args_free(&a.prompt);
     st_model_free(model);
     return code;
 }

@@ -14,10 +14,11 @@
 #include "span_args.h"
 
 struct route_args {
-    const char *file, *from, *to, *heads, *sink, *graph;
+    const char *file, *from, *to, *heads, *sink, *graph, *weight;
     int64_t top;
     route_prove_args proof;
-    bool json, prove;
+    route_run run;
+    bool json, prove, refine;
 };
 
 static int parse(struct route_args *a, int argc, char **argv)
@@ -31,22 +32,32 @@ static int parse(struct route_args *a, int argc, char **argv)
         {"--heads", "L.H,...", ARG_TEXT, &a->heads, 0, 0, "only these heads move anything"},
         {"--sink", "HOW", ARG_TEXT, &a->sink, 0, 0,
          "drop: reading the first key block moves nothing (unless\nthe source touches it); keep"},
+        {"--weight", "BY", ARG_TEXT, &a->weight, 0, 0,
+         "value: mass times the size of what is carried (default\n"
+         "where sparsetrace trace --values recorded it); mass"},
         {"--graph", "FILE", ARG_TEXT, &a->graph, 0, 0, "the routes as an attribution graph (JSON)"},
+        {"--refine", NULL, ARG_FLAG, &a->refine, 0, 0,
+         "run the model again and record the rows that the\n"
+         "routes touch token by token: hops name tokens then"},
         {"--prove", NULL, ARG_FLAG, &a->prove, 0, 0,
          "run the model without the routes, with little else,\nand with drawn reads instead"},
-        {"-m", "MODEL", ARG_TEXT, &a->proof.model, 0, 0, "for --prove: the trace's GGUF file"},
+        {"-m", "MODEL", ARG_TEXT, &a->run.path, 0, 0,
+         "for --refine, --prove: the trace's GGUF file"},
         {"--each", NULL, ARG_FLAG, &a->proof.each, 0, 0, "for --prove: each route by itself too"},
         {"--random", "N", ARG_INT, &a->proof.n_random, 1, 10000, "for --prove: drawn sets (20)"},
         {"--seed", "N", ARG_INT, &a->proof.seed, 0, 0, "for --prove: of the drawing (0)"},
-        {"--threads", "N", ARG_INT, &a->proof.n_thread, 1, 512,
-         "for --prove (default: all processors)"},
-        {"--quiet", NULL, ARG_FLAG, &a->proof.quiet, 0, 0, "no progress bar"},
+        {"--exact-max", "N", ARG_INT, &a->run.exact_max, 0, INT32_MAX,
+         "up to this many tokens the model's runs are exact (16384)"},
+        {"--threads", "N", ARG_INT, &a->run.n_thread, 1, 512,
+         "of these runs (default: all processors)"},
+        {"--quiet", NULL, ARG_FLAG, &a->run.bar.quiet, 0, 0, "no progress bar"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object"},
     };
     const arg_verb verb = {
         "route", "TRACE --from SPAN [options]",
         "The ways from one passage to another through layers, heads and the residual stream,\n"
-        "weighed by attention mass. Mass is not effect: a route is a suspect, not a proof.",
+        "weighed by attention mass, or by mass and the size of what it carries. Neither is\n"
+        "effect: a route is a suspect, not a proof.",
         option, sizeof option / sizeof *option, 1, 1};
     /* clang-format on */
     int n_word, code = args_parse(&verb, argc, argv, &a->file, &n_word);
@@ -54,13 +65,16 @@ static int parse(struct route_args *a, int argc, char **argv)
         return code;
     if (a->from == NULL)
         return args_complain("route", "--from is missing");
-    if (a->prove != (a->proof.model != NULL))
-        return args_complain("route",
-                             a->prove ? "--prove wants -m MODEL" : "-m belongs to --prove");
+    if ((a->prove || a->refine) != (a->run.path != NULL))
+        return args_complain("route", a->prove    ? "--prove wants -m MODEL"
+                                      : a->refine ? "--refine wants -m MODEL"
+                                                  : "-m belongs to --refine or --prove");
     if (a->proof.each && !a->prove)
         return args_complain("route", "--each belongs to --prove");
     if (a->sink != NULL && strcmp(a->sink, "drop") != 0 && strcmp(a->sink, "keep") != 0)
         return args_complain("route", "--sink: no \"%s\" (drop, keep)", a->sink);
+    if (a->weight != NULL && strcmp(a->weight, "value") != 0 && strcmp(a->weight, "mass") != 0)
+        return args_complain("route", "--weight: no \"%s\" (value, mass)", a->weight);
     return -1;
 }
 
@@ -135,8 +149,8 @@ static void print_all(const st_trace *t, const st_route_params *p, const st_rout
     print_span(t, "from", p->source_begin, p->source_end);
     print_span(t, "to", p->target_begin, p->target_end);
     out_row("sink", p->sink ? "counts" : "left out: reading the first key block moves nothing");
-    out_row("flow", "%.4f %% of the target's state came from the source, by attention mass",
-            100 * r->flow);
+    out_row("flow", "%.4f %% of the target's state came from the source, by %s", 100 * r->flow,
+            r->by_value ? "attention mass and the size of what it carries" : "attention mass");
     if (r->n_route == 0) {
         printf("\nno route: nothing that was kept leads from the source to the target\n");
         return;
@@ -183,6 +197,8 @@ static void json_route(const st_trace *t, const st_route *x, const route_proofs 
         json_span(t, "key", h->key_begin, h->key_end);
         json_real("mass", h->mass);
         json_real("weight", h->weight);
+        if (h->size >= 0.0)
+            json_real("size", h->size);
         putchar('}');
     }
     putchar(']');
@@ -200,7 +216,8 @@ static void json_all(const st_trace *t, const st_route_params *p, const st_route
     json_span(t, "from", p->source_begin, p->source_end);
     putchar(',');
     json_span(t, "to", p->target_begin, p->target_end);
-    printf(",\"sink\":\"%s\"", p->sink ? "keep" : "drop");
+    printf(",\"sink\":\"%s\",\"by\":\"%s\"", p->sink ? "keep" : "drop",
+           r->by_value ? "value" : "mass");
     json_real("flow", r->flow);
     fputs(",\"layers\":[", stdout);
     for (int64_t i = 0; i < r->n_layer; i++) {
@@ -231,52 +248,96 @@ static void json_all(const st_trace *t, const st_route_params *p, const st_route
 
 /* ---- the verb -------------------------------------------------------------------------------- */
 
+/* Whether reading the first key block counts. */
+static bool sink_counts(const struct route_args *a, const st_trace *t, const st_route_params *p)
+{
+    st_trace_info info;
+    st_trace_get_info(t, &info);
+    return a->sink != NULL ? strcmp(a->sink, "keep") == 0 : p->source_begin < info.bk;
+}
+
 /* The options as parameters. -1 to go on. */
 static int apply(const struct route_args *a, const st_trace *t, st_route_params *p)
 {
-    st_trace_info info;
     int code = span_args_find("route", "--from", a->from, t, &p->source_begin, &p->source_end);
     if (code < 0)
         code = span_args_find("route", "--to", a->to, t, &p->target_begin, &p->target_end);
     if (code < 0 && a->heads != NULL)
         code = parse_heads(a->heads, p);
-    st_trace_get_info(t, &info);
     p->n_route = a->top;
-    p->sink = a->sink != NULL ? strcmp(a->sink, "keep") == 0 : p->source_begin < info.bk;
+    p->by = a->weight == NULL                 ? ST_ROUTE_WEIGHT_AUTO
+            : strcmp(a->weight, "value") == 0 ? ST_ROUTE_WEIGHT_VALUE
+                                              : ST_ROUTE_WEIGHT_MASS;
+    p->sink = sink_counts(a, t, p);
     return code;
 }
 
-static int show(const struct route_args *a, const st_trace *t, const st_route_params *p)
+/* The routes of the listed places, token by token: *t and *r are replaced. -1 to go on. */
+static int refine(struct route_args *a, st_trace **t, st_route_params *p, st_routes **r)
 {
-    route_proofs proofs = {0};
-    st_routes *r;
+    st_trace *fine;
+    st_routes *better;
     st_error err;
-    const char *name = strrchr(a->file, '/');
-    int code = EXIT_OK;
-    if (st_routes_find(t, p, &r, &err) != ST_OK)
+    if (route_refine(&a->run, *t, *r, p, &fine, &err) != ST_OK)
         return out_failed(&err);
+    st_trace_free(*t);
+    *t = fine;
+    p->sink = sink_counts(a, fine, p);
+    if (st_routes_find(fine, p, &better, &err) != ST_OK)
+        return out_failed(&err);
+    st_routes_free(*r);
+    *r = better;
+    return -1;
+}
+
+static int show(const struct route_args *a, const st_trace *t, const st_route_params *p,
+                const st_routes *r, const route_proofs *proofs)
+{
+    const char *name = strrchr(a->file, '/');
+    st_error err;
     if (a->graph != NULL &&
         route_graph_write(t, r, name != NULL ? name + 1 : a->file, a->graph, &err) != ST_OK)
-        code = out_failed(&err);
-    if (code == EXIT_OK && a->prove && route_prove(&a->proof, t, r, &proofs, &err) != ST_OK)
-        code = out_failed(&err);
-    if (code == EXIT_OK && a->json) {
-        json_all(t, p, r, a->top, &proofs);
-    } else if (code == EXIT_OK) {
-        print_all(t, p, r, a->top, &proofs);
-        if (proofs.model != NULL) {
-            fputs("\nproof: the listed routes together are ", stdout);
-            proof_table(proofs.model, &proofs.all);
-        }
+        return out_failed(&err);
+    if (a->json) {
+        json_all(t, p, r, a->top, proofs);
+        return EXIT_OK;
     }
+    print_all(t, p, r, a->top, proofs);
+    if (proofs->model != NULL) {
+        fputs("\nproof: the listed routes together are ", stdout);
+        proof_table(proofs->model, &proofs->all);
+    }
+    return EXIT_OK;
+}
+
+/* *t may be replaced. */
+static int find(struct route_args *a, st_trace **t, st_route_params *p)
+{
+    route_proofs proofs = {0};
+    st_routes *r = NULL;
+    st_error err;
+    int code = -1;
+    if (st_routes_find(*t, p, &r, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code < 0 && a->run.path != NULL &&
+        route_run_open(&a->run, a->refine ? "--refine" : "--prove", *t, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code < 0 && a->refine)
+        code = refine(a, t, p, &r);
+    if (code < 0 && a->prove && route_prove(&a->proof, &a->run, *t, r, &proofs, &err) != ST_OK)
+        code = out_failed(&err);
+    if (code < 0)
+        code = show(a, *t, p, r, &proofs);
     route_proofs_free(&proofs);
     st_routes_free(r);
+    route_run_close(&a->run);
     return code;
 }
 
 int cmd_route(int argc, char **argv)
 {
-    struct route_args a = {.top = 5, .to = "last", .proof = {.n_random = 20}};
+    struct route_args a = {
+        .top = 5, .to = "last", .proof = {.n_random = 20}, .run = {.exact_max = 16384}};
     st_route_params p = st_route_params_default();
     st_trace *trace;
     st_error err;
@@ -287,7 +348,7 @@ int cmd_route(int argc, char **argv)
         return out_failed(&err);
     code = apply(&a, trace, &p);
     if (code < 0)
-        code = show(&a, trace, &p);
+        code = find(&a, &trace, &p);
     free((void *)p.head);
     st_trace_free(trace);
     return code;

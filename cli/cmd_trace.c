@@ -20,7 +20,7 @@ struct trace_args {
     edit_args edits;
     int64_t n_thread, cert_rows, seed, ubatch;
     double max_kl, every;
-    bool lse, json, quiet, strict, floor, verbose, resume;
+    bool lse, value, json, quiet, strict, floor, verbose, resume;
 };
 
 static int parse(struct trace_args *a, int argc, char **argv)
@@ -45,6 +45,8 @@ static int parse(struct trace_args *a, int argc, char **argv)
          "record attention from group to group of tokens: spans of the prompt's bytes, one a\n"
          "line, first byte and one past the last (sentences, say)"},
         {"--lse", NULL, ARG_FLAG, &a->lse, 0, 0, "record the log-sum-exp of every row"},
+        {"--values", NULL, ARG_FLAG, &a->value, 0, 0,
+         "record the size of what a head writes by each read: weights of sparsetrace route"},
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are certified by exact attention (32)"},
         {"--seed", "N", ARG_INT, &a->seed, 0, 0, "moves the certified rows (0)"},
@@ -70,7 +72,7 @@ static int parse(struct trace_args *a, int argc, char **argv)
     };
     const arg_verb verb = {
         "trace",
-        "-m MODEL (-f FILE | -p TEXT | --tokens FILE) [-o OUT] [options]",
+        "-m MODEL (-f FILE | -p TEXT | --tokens FILE | --data FILE) [-o OUT] [options]",
         "Runs the model over the prompt with block-sparse attention, keeping for each head and\n"
         "query block the key blocks that carry the mass, and reports how faithful that was.\n"
         "Without a budget the smallest one is looked for that keeps the next token (--k auto).",
@@ -143,6 +145,7 @@ static int settings(const struct trace_args *a, st_trace_params *p, st_model_par
     p->record.layer = *layers;
     p->record.head = *heads;
     p->record.lse = a->lse;
+    p->value = a->value;
     p->cert_rows = (int)a->cert_rows;
     p->seed = (uint64_t)a->seed;
     p->measure_floor = a->floor;
@@ -287,9 +290,8 @@ static int check_record(const struct trace_args *a, const st_model_info *info, i
 }
 
 /* --groups into what is recorded; *group is free()d by the caller. */
-static st_status read_groups(const struct trace_args *a, const st_model *model,
-                             const int32_t *token, int64_t n_tok, st_trace_options *o,
-                             st_group **group, st_error *err)
+static st_status read_groups(struct trace_args *a, const st_model *model, const int32_t *token,
+                             int64_t n_tok, st_trace_options *o, st_group **group, st_error *err)
 {
     int64_t n;
     char *text = prompt_args_text(&a->prompt, &n, err);
@@ -301,7 +303,19 @@ static st_status read_groups(const struct trace_args *a, const st_model *model,
     return status;
 }
 
-static int run(const struct trace_args *a, st_trace_params *p, st_model_params *mp)
+/* Names for passages into the finished trace, if the prompt's data has any. */
+static st_status write_spans(const struct trace_args *a, const st_model *model,
+                             const int32_t *token, int64_t n_tok, st_error *err)
+{
+    char *spans = prompt_args_spans(&a->prompt, model, token, n_tok);
+    st_status status = ST_OK;
+    if (spans != NULL && a->out != NULL)
+        status = st_trace_note(a->out, "spans", spans, err);
+    free(spans);
+    return status;
+}
+
+static int run(struct trace_args *a, st_trace_params *p, st_model_params *mp)
 {
     out_bar bar = {.quiet = a->quiet};
     st_model *model;
@@ -337,11 +351,14 @@ static int run(const struct trace_args *a, st_trace_params *p, st_model_params *
     }
     if (status == ST_OK)
         status = st_trace_model(model, token, n_tok, p, a->out, &report, &err);
+    if (status == ST_OK)
+        status = write_spans(a, model, token, n_tok, &err);
     out_progress_end(&bar);
     code = status == ST_OK ? finish(a, model, &report) : failed(a, &report, &err);
 done:
     free(edit);
     free(group);
+    prompt_args_free(&a->prompt);
     st_tokens_free(token);
     st_model_free(model);
     return code;

@@ -49,7 +49,7 @@ st_status edit_args_read(const edit_args *a, int64_t n_tok, st_edit **edit, int6
     *n = 0;
     if (a->file != NULL)
         status = st_edits_read(a->file, n_tok, &from_file, &n_file, err);
-    if (n_file + n_deny + n_keep == 0)
+    if (status != ST_OK || n_file + n_deny + n_keep == 0)
         return status;
     *edit = out_need((size_t)(n_file + n_deny + n_keep) * sizeof **edit);
     if (n_file > 0)

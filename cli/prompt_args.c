@@ -13,8 +13,11 @@ int prompt_args_check(const prompt_args *a, const char *verb)
 {
     if (a->model == NULL)
         return args_complain(verb, "which model? -m MODEL");
-    if ((a->file != NULL) + (a->text != NULL) + (a->tokens != NULL) != 1)
-        return args_complain(verb, "one prompt, please: -f FILE, -p TEXT or --tokens FILE");
+    if ((a->file != NULL) + (a->text != NULL) + (a->tokens != NULL) + (a->data != NULL) != 1)
+        return args_complain(verb,
+                             "one prompt, please: -f FILE, -p TEXT, --tokens FILE or --data FILE");
+    if (a->data == NULL && a->line > 0)
+        return args_complain(verb, "--line goes with --data FILE");
     if (a->tokens != NULL && (a->chat || a->answer != NULL))
         return args_complain(verb, "--tokens are used as they are: no --chat, no --answer");
     return -1;
@@ -54,38 +57,97 @@ static char *read_file(const char *path, int64_t *n, st_error *err)
     return buf;
 }
 
-char *prompt_args_text(const prompt_args *a, int64_t *n, st_error *err)
+/* The line of --data that is wanted, once. */
+static st_status read_sample(prompt_args *a, st_error *err)
 {
+    st_task_reader *reader;
+    st_status status = ST_OK;
+    if (a->sample != NULL)
+        return ST_OK;
+    if (st_task_reader_open(a->data, &reader, err) != ST_OK)
+        return err->status;
+    do {
+        st_task_sample_free(a->sample);
+        status = st_task_reader_next(reader, &a->sample, err);
+    } while (status == ST_OK && a->sample != NULL && a->line > 0 && a->sample->index < a->line);
+    st_task_reader_free(reader);
+    if (status == ST_OK && (a->sample == NULL || (a->line > 0 && a->sample->index != a->line))) {
+        *err = (st_error){.status = ST_ERR_ARG, .position = a->line};
+        snprintf(err->message, sizeof err->message, "%.300s has no sample in line %lld", a->data,
+                 (long long)(a->line > 0 ? a->line : 1));
+        status = ST_ERR_ARG;
+    }
+    return status;
+}
+
+char *prompt_args_text(prompt_args *a, int64_t *n, st_error *err)
+{
+    const char *text = a->text != NULL ? a->text : "";
     char *copy;
     if (a->file != NULL)
         return read_file(a->file, n, err);
-    *n = a->text != NULL ? (int64_t)strlen(a->text) : 0;
+    if (a->data != NULL && read_sample(a, err) != ST_OK)
+        return NULL;
+    if (a->data != NULL)
+        text = a->sample->input;
+    *n = (int64_t)strlen(text);
     copy = out_need((size_t)*n + 1);
-    memcpy(copy, a->text != NULL ? a->text : "", (size_t)*n);
+    memcpy(copy, text, (size_t)*n);
     return copy;
 }
 
-/* text + what the answer begins with (free()) */
-static char *with_answer(const char *text, int64_t *n, const char *answer)
+char *prompt_args_spans(const prompt_args *a, const st_model *model, const int32_t *token,
+                        int64_t n_tok)
 {
-    size_t extra = answer != NULL ? strlen(answer) : 0;
-    char *both = out_need((size_t)*n + extra + 1);
-    memcpy(both, text, (size_t)*n);
-    memcpy(both + *n, answer != NULL ? answer : "", extra);
-    *n += (int64_t)extra;
-    return both;
+    const st_task_sample *s = a->sample;
+    int64_t n = s != NULL ? s->n_evidence : 0, found = 0;
+    char *json = out_need((size_t)n * 96 + 8), *at = json + sprintf(json, "{");
+    for (int64_t i = 0; i < n; i++) {
+        int64_t begin, end;
+        if (!st_model_locate(model, token, n_tok, s->input + s->evidence[i].begin,
+                             s->evidence[i].end - s->evidence[i].begin, &begin, &end))
+            continue;
+        found++;
+        at += sprintf(at, found > 1 ? ",\"needle%lld\":" : "\"needle\":", (long long)found);
+        at += sprintf(at, "[%lld,%lld]", (long long)begin, (long long)end);
+    }
+    strcpy(at, "}");
+    if (found > 0)
+        return json;
+    free(json);
+    return NULL;
 }
 
-static st_status tokens_of_text(const prompt_args *a, const st_model *model, int32_t **token,
+void prompt_args_free(prompt_args *a)
+{
+    st_task_sample_free(a->sample);
+    a->sample = NULL;
+}
+
+/* text + what the answer begins with: the sample's, then the option's (free()) */
+static char *with_answer(const char *text, int64_t *n, const prompt_args *a)
+{
+    const char *prefix = a->sample != NULL ? a->sample->answer_prefix : "";
+    const char *answer = a->answer != NULL ? a->answer : "";
+    size_t n_prefix = strlen(prefix), n_answer = strlen(answer);
+    char *all = out_need((size_t)*n + n_prefix + n_answer + 1);
+    memcpy(all, text, (size_t)*n);
+    memcpy(all + *n, prefix, n_prefix);
+    memcpy(all + *n + (int64_t)n_prefix, answer, n_answer);
+    *n += (int64_t)(n_prefix + n_answer);
+    return all;
+}
+
+static st_status tokens_of_text(prompt_args *a, const st_model *model, int32_t **token,
                                 int64_t *n_tok, st_error *err)
 {
     int64_t n;
     char *text = prompt_args_text(a, &n, err), *chat = NULL, *all;
-    st_status status = text != NULL ? ST_OK : ST_ERR_IO;
+    st_status status = text != NULL ? ST_OK : err->status;
     if (status == ST_OK && a->chat)
         status = st_model_chat(model, text, n, &chat, &n, err);
     if (status == ST_OK) {
-        all = with_answer(chat != NULL ? chat : text, &n, a->answer);
+        all = with_answer(chat != NULL ? chat : text, &n, a);
         status = st_model_tokenize(model, all, n, true, token, n_tok, err);
         free(all);
     }
@@ -94,8 +156,8 @@ static st_status tokens_of_text(const prompt_args *a, const st_model *model, int
     return status;
 }
 
-st_status prompt_args_read(const prompt_args *a, const st_model *model, int32_t **token,
-                           int64_t *n_tok, st_error *err)
+st_status prompt_args_read(prompt_args *a, const st_model *model, int32_t **token, int64_t *n_tok,
+                           st_error *err)
 {
     return a->tokens != NULL ? st_model_read_tokens(model, a->tokens, token, n_tok, err)
                              : tokens_of_text(a, model, token, n_tok, err);

@@ -48,7 +48,7 @@ void proof_table(const st_model *m, const st_proof *p)
             "%.3f nats lost (mean; 95 %% interval %.3f..%.3f, least %.3f), target kept by %d",
             p->random_keep_loss, p->random_keep_loss_ci[0], p->random_keep_loss_ci[1],
             p->random_keep_loss_min, n_target(p->random_keep, p->n_random, p->target));
-    out_row("seconds", "%.1f, %lld tokens run, %lld taken from the plain run's cache", p->seconds,
+    out_row("seconds", "%.1f, %lld tokens run, %lld taken from an earlier run's cache", p->seconds,
             (long long)p->n_tok_run, (long long)p->n_tok_reused);
 }
 

@@ -15,6 +15,9 @@
 /* Kept key blocks of less mass are left out of a kept trace: with blocks of one key most are. */
 #define MASS_FLOOR 0.002f
 
+/* A matrix of them is kept for each head: gigabytes beyond this. */
+#define SENTENCES_MOST 4000
+
 /* Of the rows, at least so many. */
 #define CERT_SHARE 0.003
 #define CERT_LEAST 4
@@ -127,6 +130,14 @@ st_status reason_run_make(reason_model *m, const char *text, const st_group *sen
     char *path = NULL;
     st_status status;
     *r = (reason_run){.n = n};
+    if (n > SENTENCES_MOST) {
+        *err = (st_error){ST_ERR_LIMIT, n, ""};
+        snprintf(err->message, sizeof err->message,
+                 "%lld sentences, with -m at most %d: a matrix of them is kept for each head "
+                 "(watch -m keeps none)",
+                 (long long)n, SENTENCES_MOST);
+        return ST_ERR_LIMIT;
+    }
     r->token = out_need((size_t)n * sizeof *r->token);
     r->surprise = out_need((size_t)n * sizeof *r->surprise);
     status = text_tokens(m->model, text, sentence, n, &token, &r->n_tok, r->token, err);

@@ -93,7 +93,7 @@ static int by_through(const void *a, const void *b)
  * heaviest first. */
 static void finish(graph *g)
 {
-    int64_t(*span)[2] = out_need((size_t)g->n_node * sizeof *span);
+    int64_t (*span)[2] = out_need((size_t)g->n_node * sizeof *span);
     node **order = out_need((size_t)g->n_node * sizeof *order);
     double total = 0.0, sum = 0.0;
     for (int64_t i = 0; i < g->n_node; i++) {

@@ -3,19 +3,9 @@
  * route_prove.c — the hops of routes as edges, and the trace's own tokens run without them, with
  * little else, and with drawn ones in their place.
  */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "out.h"
 #include "route_prove.h"
-
-static st_status refuse(st_error *err, const char *why)
-{
-    *err = (st_error){.status = ST_ERR_ARG, .position = -1};
-    snprintf(err->message, sizeof err->message, "--prove: %s", why);
-    return ST_ERR_ARG;
-}
 
 static bool same(const st_edit *e, const st_route_hop *h)
 {
@@ -57,68 +47,64 @@ static st_status check(const st_trace *t, const st_routes *r, st_error *err)
     for (int64_t i = 0; i < r->n_route; i++)
         n_hop += r->route[i].n_hop;
     st_trace_get_info(t, &info);
-    if (st_trace_tokens(t) == NULL)
-        return refuse(err, "the trace holds no tokens to run again");
     if (r->target_end != info.n_tok)
-        return refuse(err, "what is tested is the next token: --to must end at the last token");
+        return route_refuse(err, "--prove",
+                            "what is tested is the next token: --to must end at the last token");
     if (n_hop == 0)
-        return refuse(err, "no route has a hop to prove");
+        return route_refuse(err, "--prove", "no route has a hop to prove");
     return ST_OK;
 }
 
-/* The model must be the one that the trace names. */
-static st_status check_model(const st_trace *t, const st_model *model, st_error *err)
+/* The list's hops together, then (each) those of each route that has any. The proofs of the others
+ * stay as they are: with nothing in them. */
+static st_status prove(const st_trace *t, const st_routes *r, bool each, const st_proof_params *p,
+                       st_model *model, route_proofs *x, st_error *err)
 {
-    char hash[80];
-    st_model_info info;
-    st_model_get_info(model, &info);
-    st_trace_value(t, "recipe", "/model/sha256", hash, sizeof hash);
-    return hash[0] == '\0' || strcmp(hash, info.sha256) == 0
-               ? ST_OK
-               : refuse(err, "-m is another model than the trace's (sha256 differs)");
-}
-
-/* The hops of these routes together. */
-static st_status prove(const st_trace *t, const st_route *route, int64_t n_route, st_model *model,
-                       const st_proof_params *p, st_proof *proof, st_error *err)
-{
+    int64_t n_each = each ? r->n_route : 0, n = 0;
+    st_edge_set *set = out_need((size_t)(n_each + 1) * sizeof *set);
+    st_proof *proof = out_need((size_t)(n_each + 1) * sizeof *proof);
     st_trace_info info;
-    int64_t n_edge;
-    st_edit *edge = edges_of(route, n_route, &n_edge);
-    st_status status = ST_OK;
+    st_status status;
     st_trace_get_info(t, &info);
-    *proof = (st_proof){0};
-    if (n_edge > 0)
-        status = st_prove(model, st_trace_tokens(t), info.n_tok, edge, n_edge, p, proof, err);
-    free(edge);
+    set[n].edge = edges_of(r->route, r->n_route, &set[n].n);
+    n++;
+    for (int64_t i = 0; i < n_each; i++) {
+        set[n].edge = edges_of(&r->route[i], 1, &set[n].n);
+        if (set[n].n > 0)
+            n++;
+        else
+            free((void *)set[n].edge);
+    }
+    status = st_prove_sets(model, st_trace_tokens(t), info.n_tok, set, n, p, proof, err);
+    if (status == ST_OK) {
+        int64_t at = 1;
+        x->all = proof[0];
+        x->n_each = n_each;
+        x->each = each ? out_need((size_t)n_each * sizeof *x->each) : NULL;
+        for (int64_t i = 0; i < n_each; i++)
+            x->each[i] = r->route[i].n_hop > 0 ? proof[at++] : (st_proof){0};
+    }
+    for (int64_t i = 0; i < n; i++)
+        free((void *)set[i].edge);
+    free(set);
+    free(proof);
     return status;
 }
 
-st_status route_prove(const route_prove_args *args, const st_trace *trace, const st_routes *routes,
-                      route_proofs *x, st_error *err)
+st_status route_prove(const route_prove_args *args, route_run *run, const st_trace *trace,
+                      const st_routes *routes, route_proofs *x, st_error *err)
 {
-    out_bar bar = {.quiet = args->quiet};
-    st_model_params mp = st_model_params_default();
     st_proof_params p = st_proof_params_default();
     st_status status = check(trace, routes, err);
-    *x = (route_proofs){0};
-    mp.n_thread = (int)args->n_thread;
-    mp.progress = (st_progress){out_progress, &bar};
+    *x = (route_proofs){.model = run->model};
     p.n_random = (int)args->n_random;
     p.seed = (uint64_t)args->seed;
-    p.run.progress = (st_progress){out_progress, &bar};
-    out_catch_interrupt();
+    p.exact_max_tok = (int)run->exact_max;
+    p.select.method = run->select.method;
+    p.run.progress = (st_progress){out_progress, &run->bar};
     if (status == ST_OK)
-        status = st_model_open(args->model, &mp, &x->model, err);
-    if (status == ST_OK)
-        status = check_model(trace, x->model, err);
-    if (status == ST_OK)
-        status = prove(trace, routes->route, routes->n_route, x->model, &p, &x->all, err);
-    if (status == ST_OK && args->each)
-        x->each = out_need((size_t)routes->n_route * sizeof *x->each);
-    for (; status == ST_OK && x->each != NULL && x->n_each < routes->n_route; x->n_each++)
-        status = prove(trace, &routes->route[x->n_each], 1, x->model, &p, &x->each[x->n_each], err);
-    out_progress_end(&bar);
+        status = prove(trace, routes, args->each, &p, run->model, x, err);
+    out_progress_end(&run->bar);
     if (status != ST_OK)
         route_proofs_free(x);
     return status;
@@ -130,6 +116,5 @@ void route_proofs_free(route_proofs *x)
     for (int64_t i = 0; i < x->n_each; i++)
         st_proof_free(&x->each[i]);
     free(x->each);
-    st_model_free(x->model);
     *x = (route_proofs){0};
 }

@@ -9,12 +9,13 @@
 
 #define PANEL_W 250
 #define PANEL_H 190
-#define LEFT 42 /* inside a panel, around the axes */
-#define RIGHT 12
+#define LEFT 48 /* inside a panel, around the axes */
+#define RIGHT 18
 #define TOP 26
 #define BOTTOM 34
 #define PER_ROW 3
 #define LEGEND_ROW 18
+#define SHIFT 3 /* of a setting beside its neighbour */
 #define N_COLOR 8
 
 static const char *const color[N_COLOR] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
@@ -64,16 +65,18 @@ static double y_of(double score)
     return TOP + (1.0 - score) * (PANEL_H - TOP - BOTTOM);
 }
 
-/* The line of cell i's task and setting: dense or sparse scores. */
-static void draw_line(const struct plot *p, int64_t i, bool dense, const char *stroke)
+/* The line of cell i's task and setting: dense scores, or the pruned ones of the n-th setting, a
+ * little aside so that equal scores do not hide each other. */
+static void draw_line(const struct plot *p, int64_t i, int n, bool dense, const char *stroke)
 {
     const ruler_row *of = p->cells->cell[i].first;
+    double aside = dense ? 0 : n % 2 == 0 ? -SHIFT * (n / 2) : SHIFT * (n / 2 + 1);
     fprintf(p->file, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"%s\"%s points=\"",
             stroke, dense ? "3" : "1.8", dense ? " stroke-opacity=\"0.35\"" : "");
     for (int64_t j = 0; j < p->cells->n; j++) {
         const ruler_cell *c = &p->cells->cell[j];
         if (same_task(c->first, of) && same_setting(c->first, of))
-            fprintf(p->file, "%.1f,%.1f ", x_of(p, c->first->length),
+            fprintf(p->file, "%.1f,%.1f ", x_of(p, c->first->length) + aside,
                     y_of(dense ? c->dense : c->sparse));
     }
     fprintf(p->file, "\"/>\n");
@@ -83,7 +86,7 @@ static void draw_line(const struct plot *p, int64_t i, bool dense, const char *s
             fprintf(p->file,
                     "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\" fill=\"%s\"><title>%s %s, %lld "
                     "tokens: %.1f (dense %.1f), %.1f %% pruned, n %lld</title></circle>\n",
-                    x_of(p, c->first->length), y_of(c->sparse), stroke, c->first->select,
+                    x_of(p, c->first->length) + aside, y_of(c->sparse), stroke, c->first->select,
                     c->first->target, (long long)c->first->length, 100 * c->sparse, 100 * c->dense,
                     100 * c->pruned, (long long)c->n);
     }
@@ -119,7 +122,7 @@ static void draw_panels(const struct plot *p, int top)
         fprintf(p->file, "<g transform=\"translate(%d,%d)\">\n", n % PER_ROW * PANEL_W,
                 top + n / PER_ROW * PANEL_H);
         draw_axes(p, task);
-        draw_line(p, i, true, "#000");
+        draw_line(p, i, 0, true, "#000");
         for (int64_t j = 0; j < p->cells->n; j++) {
             int64_t setting = 0, first = j;
             for (int64_t k = 0; first == j && k < j; k++)
@@ -130,7 +133,8 @@ static void draw_panels(const struct plot *p, int top)
                 continue;
             while (!same_setting(p->cells->cell[setting].first, p->cells->cell[j].first))
                 setting++;
-            draw_line(p, j, false, color[ordinal(p->cells, setting, same_setting) % N_COLOR]);
+            n = ordinal(p->cells, setting, same_setting);
+            draw_line(p, j, n, false, color[n % N_COLOR]);
         }
         fprintf(p->file, "</g>\n");
     }

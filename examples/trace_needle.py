@@ -19,7 +19,7 @@ model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
 filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 needle = "One of the special magic numbers for cedar is: 4817302. "
 question = "What is the special magic number for cedar mentioned in the provided text?"
-chat = [{"role": "user", "content": filler * 12 + needle + filler * 16 + question}]
+chat = [{"role": "user", "content": filler * 6 + needle + filler * 8 + question}]
 prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 prompt += "The special magic number for cedar mentioned in the provided text is: "
 

@@ -14,6 +14,10 @@
  * route is one term of this recurrence written out over all layers; its weight is the product of
  * its factors. The weights of all routes add up to the flow.
  *
+ * By value (st_route_weight) the mean mass m / n_head is weighed by the size of what the head
+ * writes by the read, |m v W_O|, where the run recorded it: a read of much that writes little then
+ * moves little. What attention as a whole has against the residual stream stays as it is.
+ *
  * Masses are of blocks, so places are cells: runs of tokens that share their query block and their
  * key block (bq 32, bk 16: key blocks). Tokens of a cell are not told apart. Weights are of
  * attention mass, not of effect: a head may read and write nothing of use. Only denying the route
@@ -29,6 +33,12 @@ extern "C" {
 #endif
 
 /* ---- routes ---------------------------------------------------------------------------------- */
+
+typedef enum st_route_weight {
+    ST_ROUTE_WEIGHT_AUTO = 0, /* value if every recorded layer has sizes of values, else mass */
+    ST_ROUTE_WEIGHT_VALUE,    /* ST_ERR_ARG if a layer has none */
+    ST_ROUTE_WEIGHT_MASS
+} st_route_weight;
 
 typedef struct st_route_head {
     int layer, head; /* the model's numbers */
@@ -50,9 +60,10 @@ typedef struct st_route_params {
      */
     const st_route_head *head;
     int64_t n_head;
+    st_route_weight by; /* what edges weigh by */
 } st_route_params;
 
-/* No source yet; the last token; 10 routes; sink left out; all heads. */
+/* No source yet; the last token; 10 routes; sink left out; all heads; weights AUTO. */
 ST_API st_route_params st_route_params_default(void);
 
 /* One move: in this layer, this head of the cell [query_begin, query_end) reads from the cell
@@ -63,6 +74,8 @@ typedef struct st_route_hop {
     int64_t key_begin, key_end;     /* tokens */
     double mass;   /* as stored: mean over the rows of the query block, on the key block */
     double weight; /* share of the reader's state after the layer that this move is, 0..1 */
+    double size;   /* of what the head writes by a read of this key block with all its mass
+                      (st_trace_layer.value); -1: not recorded */
 } st_route_hop;
 
 typedef struct st_route {
@@ -89,6 +102,7 @@ typedef struct st_routes {
     const st_route *route; /* [n_route] heaviest first: no other route is heavier than the last */
     /* tokens whose cells count as source and as target */
     int64_t source_begin, source_end, target_begin, target_end;
+    bool by_value; /* the weights are by value */
 } st_routes;
 
 /* Finds the flow and the heaviest routes. Moves inside a cell, by whichever head, count as staying.
@@ -97,8 +111,8 @@ typedef struct st_routes {
  * what the routes cross; memory 16 bytes for each layer and cell. The trace may be one that was not
  * validated: entries out of range are left out. Safe from several threads on one trace. *routes is
  * the caller's (st_routes_free), NULL on failure. Errors: ST_ERR_ARG (a span is empty or outside
- * the tokens, the source begins behind the target, a head that is not recorded, n_route),
- * ST_ERR_MEM. */
+ * the tokens, the source begins behind the target, a head that is not recorded, n_route,
+ * weights by value that were not recorded), ST_ERR_MEM. */
 ST_API st_status st_routes_find(const st_trace *trace, const st_route_params *params,
                                 st_routes **routes, st_error *err);
 ST_API void st_routes_free(st_routes *routes);

@@ -154,12 +154,12 @@ ST_API st_status st_run_pass(st_run *run, const st_ggml_params *p, const st_sink
                              const char *what, st_pass *pass, st_error *err);
 
 /* Like st_run_pass, but the cache keeps what the run's last pass left of the first `from` tokens
- * (rounded down to a multiple of 256): for a pass under other edits that name no earlier row. The
- * channels by which exemplars are chosen remember the last pass, so that selections of method
- * stream may differ a little from those of a pass of its own; exact attention does not.
- * pass->stats and seconds are of the rest alone. A model whose cache cannot be cut, or a run
- * without a whole pass behind it, starts from the beginning. Errors: as st_run_pass; ST_ERR_ARG:
- * from is not within the tokens. */
+ * (rounded down to a multiple of 256, of 32 if the pass is exact): for a pass under other edits
+ * that name no earlier row. The channels by which exemplars are chosen remember the last pass, so
+ * that selections of method stream may differ a little from those of a pass of its own; exact
+ * attention does not. pass->stats and seconds are of the rest alone. A model whose cache cannot be
+ * cut, or a run without a whole pass behind it, starts from the beginning. Errors: as st_run_pass;
+ * ST_ERR_ARG: from is not within the tokens. */
 ST_API st_status st_run_again(st_run *run, const st_ggml_params *p, const st_sink *sink,
                               int64_t from, const char *what, st_pass *pass, st_error *err);
 
@@ -295,6 +295,15 @@ typedef struct st_trace_params {
     st_run_params run;
     const st_edit *edit; /* [n_edit] or NULL: the model runs under these edits, the reference too */
     int64_t n_edit;
+    /* [n_row] as st_groups_check wants it; n_row 0: none. Else the trace holds these rows alone,
+     * token by token: its blocks are of one token (bq = bk = 1), each row's ST_GGML_ROW_KEYS
+     * heaviest keys by exact attention. Wants ST_BUDGET_K and ST_AGAINST_NONE. row_exact: the run
+     * itself attends exactly too, whatever the budget */
+    const st_group *row;
+    int64_t n_row;
+    bool row_exact;
+    bool value; /* false. true: record sizes of values too (st_trace_layer.value), for weights of
+                   routes; reads the output matrices from the model's file */
     bool measure_floor; /* false. true: one more run through ggml's own attention kernel: what two
                            exact paths differ by. Else the floor is assumed from the weights. */
     /* NULL; else a file that the job can go on from if it is interrupted, whatever pass was
@@ -398,7 +407,7 @@ typedef struct st_proof {
         sufficient; /* keep still predicts the target, and loses less than every drawn set's keep */
     double seconds;
     int64_t n_tok_run,
-        n_tok_reused; /* of all runs: computed, and taken from the plain run's cache */
+        n_tok_reused; /* of all runs: computed, and taken from an earlier run's cache */
 } st_proof;
 
 /* Errors: ST_ERR_ARG (no edges, or as st_edits_check; a parameter out of range), those of
@@ -406,6 +415,20 @@ typedef struct st_proof {
 ST_API st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
                           int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err);
 ST_API void st_proof_free(st_proof *proof);
+
+typedef struct st_edge_set {
+    const st_edit *edge;
+    int64_t n;
+} st_edge_set;
+
+/* The same for each of n_set sets, with one plain run for all and one run of what keep keeps before
+ * the first row that any of them names: what a set costs is its rows from its first edge on. The
+ * shared runs are on the account (seconds, tokens) of the set whose first edge is latest. proof
+ * [n_set]: all the caller's on success, none on failure. Errors: as st_prove; ST_ERR_ARG: no set.
+ */
+ST_API st_status st_prove_sets(st_model *model, const int32_t *token, int64_t n_tok,
+                               const st_edge_set *set, int64_t n_set, const st_proof_params *p,
+                               st_proof *proof, st_error *err);
 
 /* ---- suppressing sentences -------------------------------------------------------------------
  */

@@ -36,6 +36,12 @@
 extern "C" {
 #endif
 
+/* The output matrix W_O of a layer, as far as sizes of values need it. */
+typedef struct st_output_gram {
+    const float *gram; /* [n_head, d_v, d_v] W_O' W_O of each head, symmetric; NULL: not known */
+    int n_head, d_v;
+} st_output_gram;
+
 typedef struct st_ggml_params {
     bool enabled; /* true. false: decline every operation, so that ggml's kernel runs      */
     bool linear;  /* true. false: leave matrix products to ggml, whatever st_ggml_linear() says */
@@ -61,7 +67,20 @@ typedef struct st_ggml_params {
     const st_group *group; /* [n_group] as st_groups_check wants it: the sink also gets attention
                               from group to group. Not copied: there until configured anew   */
     int64_t n_group;       /* 0: none                                                        */
+    /* Rows that the sink gets token by token, instead of everything else (also of an exact run):
+     * chunks with blocks of one token, each row's ST_GGML_ROW_KEYS heaviest keys by exact
+     * attention, whatever the run itself attended to. [n_row] as st_groups_check wants it. Not
+     * copied. n_row 0: none             */
+    const st_group *row;
+    int64_t n_row;
+    /* [n_gram] by layer: the sink also gets sizes of values (st_chunk.value), with the rows that
+     * end the n_tok tokens. Not copied. n_gram 0: none. A matrix of another shape than the layer's
+     * attention is ST_ERR_MODEL */
+    const st_output_gram *gram;
+    int64_t n_gram;
 } st_ggml_params;
+
+#define ST_GGML_ROW_KEYS 256
 
 ST_API st_ggml_params st_ggml_params_default(void);
 

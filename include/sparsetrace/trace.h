@@ -46,6 +46,10 @@ typedef struct st_chunk {
     const st_group_sums *groups; /* of these rows (attend.h), NULL: not wanted */
     const float *cert_rest;      /* [n_head, n_cert, groups' n_group] exact mass that the certified
                                     rows' selections leave out (st_group_rest); NULL: not known */
+    /* [n_head, nbk of the whole sequence] size of what a head writes if it puts all its attention
+     * on a key: mean over the block's keys of |W_O v|. Only with the rows that end the sequence;
+     * NULL: not known */
+    const float *value;
 } st_chunk;
 
 /* ---- certificate ----------------------------------------------------------------------------- */
@@ -225,6 +229,8 @@ typedef struct st_trace_layer {
     const int64_t *group_indptr;       /* [n_head * n_group + 1] */
     const int32_t *group_indices;      /* [group_nnz] */
     const float *group_mean;           /* [group_nnz] */
+    const float *value; /* [n_head, nbk] size of what the head writes by a read (st_chunk); NULL:
+                           not recorded */
 } st_trace_layer;
 
 /* i: 0 .. n_layer - 1. ST_ERR_ARG if out of range. The arrays are the file's own bytes: follow

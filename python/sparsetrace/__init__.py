@@ -8,7 +8,7 @@
 docs/python.md is the page of this package.
 """
 
-from ._abi import ArgumentError, FileError, FormatError, LimitError, OutOfMemory, SparseTraceError, lib
+from ._abi import ArgumentError, FileError, FormatError, LimitError, ModelError, OutOfMemory, SparseTraceError, lib
 from ._core import (
     Attended,
     Keys,
@@ -19,6 +19,7 @@ from ._core import (
     attend,
     attend_exact,
     attend_exact_heaviest,
+    blocks_for_pruned,
     certify,
     k_for_pruned,
     select,
@@ -46,6 +47,7 @@ __all__ = [
     "Layer",
     "LimitError",
     "MapError",
+    "ModelError",
     "OutOfMemory",
     "Params",
     "Pool",
@@ -60,6 +62,7 @@ __all__ = [
     "attend",
     "attend_exact",
     "attend_exact_heaviest",
+    "blocks_for_pruned",
     "certify",
     "cpu_name",
     "k_for_pruned",

@@ -131,6 +131,7 @@ class Chunk(c.Structure):
         ("last_err", PTR),
         ("groups", P(Group_Sums)),
         ("cert_rest", PTR),
+        ("value", PTR),
     ]
 
 
@@ -206,6 +207,7 @@ class Trace_Layer(c.Structure):
         ("group_indptr", PTR),
         ("group_indices", PTR),
         ("group_mean", PTR),
+        ("value", PTR),
     ]
 
 
@@ -242,6 +244,7 @@ class Route_Params(c.Structure):
         ("sink", c.c_bool),
         ("head", P(Route_Head)),
         ("n_head", I64),
+        ("by", I32),
     ]
 
 
@@ -255,6 +258,7 @@ class Route_Hop(c.Structure):
         ("key_end", I64),
         ("mass", F64),
         ("weight", F64),
+        ("size", F64),
     ]
 
 
@@ -279,6 +283,55 @@ class Routes(c.Structure):
         ("source_end", I64),
         ("target_begin", I64),
         ("target_end", I64),
+        ("by_value", c.c_bool),
+    ]
+
+
+class Ggml_Params(c.Structure):
+    _fields_ = [
+        ("enabled", c.c_bool),
+        ("linear", c.c_bool),
+        ("exact", c.c_bool),
+        ("select", Select_Params),
+        ("exact_below", I64),
+        ("n_tok", I64),
+        ("cert_rows", I32),
+        ("lse", c.c_bool),
+        ("brief", c.c_bool),
+        ("lean", c.c_bool),
+        ("precise", c.c_bool),
+        ("seed", U64),
+        ("edit", PTR),
+        ("n_edit", I64),
+        ("group", PTR),
+        ("n_group", I64),
+        ("row", PTR),
+        ("n_row", I64),
+        ("gram", PTR),
+        ("n_gram", I64),
+    ]
+
+
+class Sink(c.Structure):
+    _fields_ = [("chunk", PTR), ("ctx", PTR)]
+
+
+class Ggml_Stats(c.Structure):
+    _fields_ = [
+        ("mask_ns", I64),
+        ("keys_ns", I64),
+        ("select_ns", I64),
+        ("attend_ns", I64),
+        ("certify_ns", I64),
+        ("sink_ns", I64),
+        ("linear_ns", I64),
+        ("n_sparse", I64),
+        ("n_exact", I64),
+        ("n_linear", I64),
+        ("n_rebuilt", I64),
+        ("n_scanned", I64),
+        ("attend_flop", F64),
+        ("keys_bytes", I64),
     ]
 
 
@@ -306,6 +359,9 @@ STRUCTS = (
     Route,
     Route_Layer,
     Routes,
+    Ggml_Params,
+    Sink,
+    Ggml_Stats,
 )
 
 # ---- functions: result, parameters ---------------------------------------------------------------------------------
@@ -374,6 +430,14 @@ FUNCTIONS = {
     "st_trace_find_text": (ST, [PTR, STR, I64, I64, P(I64), P(I64), P(I64), E]),
 }
 
+# those of libggml-sparsetrace.so, which ggml finds by name (ggml.h)
+PLUGIN_FUNCTIONS = {
+    "st_ggml_params_default": (Ggml_Params, []),
+    "st_ggml_configure": (ST, [P(Ggml_Params), P(Sink), E]),
+    "st_ggml_take_stats": (None, [P(Ggml_Stats)]),
+    "st_ggml_take_error": (ST, [E]),
+}
+
 
 # ---- exceptions ----------------------------------------------------------------------------------------------------
 
@@ -410,12 +474,17 @@ class LimitError(SparseTraceError, ValueError):
     status = "limit"
 
 
+class ModelError(SparseTraceError, RuntimeError):
+    status = "model"
+
+
 KINDS = {
     ERR_ARG: ArgumentError,
     ERR_MEM: OutOfMemory,
     ERR_IO: FileError,
     ERR_FORMAT: FormatError,
     ERR_LIMIT: LimitError,
+    ERR_MODEL: ModelError,
 }
 
 
@@ -450,6 +519,9 @@ lib = load(library_path())
 def call(name, *args):
     """Calls a function that returns a status; a failure is raised."""
     error = Error()
-    status = getattr(lib, name)(*args, c.byref(error))
+    check(getattr(lib, name)(*args, c.byref(error)), error)
+
+
+def check(status, error):
     if status != OK:
         raise KINDS.get(status, SparseTraceError)(error.message.decode("utf-8", "replace"), error.position)

@@ -8,12 +8,14 @@ from . import _abi
 from ._arrays import whole
 
 MOST = 1000  # ST_ROUTES_MAX
+BY = (None, "value", "mass")  # st_route_weight
 
 
 @dataclass(frozen=True)
 class Hop:
     """In this layer this head of the tokens `query` reads from the tokens `key`, (begin, end) each. mass: as stored;
-    weight: the share of the reader's state after the layer that this is, 0..1."""
+    weight: the share of the reader's state after the layer that this is, 0..1; size: of what the head writes by a read
+    of this key block with all its mass, None if it was not recorded."""
 
     layer: int
     head: int
@@ -21,6 +23,7 @@ class Hop:
     key: tuple
     mass: float
     weight: float
+    size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Route:
 class Routes:
     """flow: share of the target's state that came from the source, 0..1. routes: the heaviest, most first. heads:
     (layer, head, share of the flow that it moves), most first. layers: (layer, at_source, between, at_target), shares
-    of the flow after each recorded layer. source, target: the tokens of the blocks that count as these. Weights are of
-    attention mass, not of effect: `sparsetrace route --prove` and `prove` tell that."""
+    of the flow after each recorded layer. source, target: the tokens of the blocks that count as these. by: "mass" or
+    "value", what the edges weigh by; not effect: `sparsetrace route --prove` and `prove` tell that."""
 
     flow: float
     routes: tuple
@@ -45,6 +48,7 @@ class Routes:
     layers: tuple
     source: tuple
     target: tuple
+    by: str = "mass"
 
 
 def heads_of(heads):
@@ -54,10 +58,13 @@ def heads_of(heads):
     return (_abi.Route_Head * len(pairs))(*(_abi.Route_Head(n, h, 0.0) for n, h in pairs))
 
 
-def routes(trace, source, target, n, sink, heads):
+def routes(trace, source, target, n, sink, heads, by):
+    if by not in BY:
+        raise ValueError(f"by is {by!r}, must be one of {', '.join(map(repr, BY))}")
     p = _abi.lib.st_route_params_default()
     p.source_begin, p.source_end = trace.span(source)
     p.target_begin, p.target_end = trace.span(target)
+    p.by = BY.index(by)
     p.n_route, p.sink = whole(n, "n", 0, MOST), bool(sink)
     chosen = None if heads is None else heads_of(heads)
     if chosen is not None:
@@ -72,7 +79,7 @@ def routes(trace, source, target, n, sink, heads):
 
 def told(r):
     hop = lambda h: Hop(
-        h.layer, h.head, (h.query_begin, h.query_end), (h.key_begin, h.key_end), h.mass, h.weight
+        h.layer, h.head, (h.query_begin, h.query_end), (h.key_begin, h.key_end), h.mass, h.weight, h.size if h.size >= 0 else None
     )
     return Routes(
         r.flow,
@@ -81,4 +88,5 @@ def told(r):
         tuple((x.layer, x.at_source, x.between, x.at_target) for x in r.layer[: r.n_layer]),
         (r.source_begin, r.source_end),
         (r.target_begin, r.target_end),
+        "value" if r.by_value else "mass",
     )

@@ -39,7 +39,8 @@ class Certificate:
 @dataclass(frozen=True)
 class Layer:
     """A recorded layer: CSR `indptr` int64 [n_head * nbq + 1], `indices` int32 [nnz], `mass` float16 [nnz]; `lse`
-    float32 [n_head, n_tok] or None; `heads`, the recorded ones; exact: it ran unpruned. Token pairs over all heads of
+    float32 [n_head, n_tok] or None; `value` float32 [n_head, nbk], size |W_O v| of what a head writes if it reads nothing
+    but a key of the block (mean), or None; `heads`, the recorded ones; exact: it ran unpruned. Token pairs over all heads of
     the layer."""
 
     layer: int
@@ -52,6 +53,7 @@ class Layer:
     kept_pairs: int
     visible_pairs: int
     exact_pairs: int
+    value: np.ndarray | None = None
 
 
 class Heads(Mapping):
@@ -210,6 +212,7 @@ class Trace:
             s.kept_pairs,
             s.visible_pairs,
             s.exact_pairs,
+            view(s.value, s.n_head * self.nbk, np.float32, self).reshape(s.n_head, self.nbk) if s.value else None,
         )
 
     def at(self, layer, head):
@@ -313,13 +316,14 @@ class Trace:
                 found.append((float(got[begin // self.bq : (end - 1) // self.bq + 1].mean()), layer, head))
         return sorted(found, key=lambda f: (-f[0], f[1], f[2]))[:k]
 
-    def routes(self, source, target=-1, n=10, *, sink=False, heads=None):
+    def routes(self, source, target=-1, n=10, *, sink=False, heads=None, by=None):
         """How the source's tokens reach the target's (default: the last) through layers and heads -> Routes, the n (at
         most 1000) heaviest. sink: attention to the first key block counts. heads: [(layer, head)], only these move
-        anything. ArgumentError: the source begins behind the target, a head that is not recorded."""
+        anything. by: "value" weighs reads by the size of what they carry (recorded by trace --values), "mass" does not;
+        None: value where it was recorded. ArgumentError: no sizes were recorded, the source begins behind the target, a head that is not recorded."""
         from ._routes import routes
 
-        return routes(self, source, target, n, sink, heads)
+        return routes(self, source, target, n, sink, heads, by)
 
     @cached_property
     def groups(self):

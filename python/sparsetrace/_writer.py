@@ -4,6 +4,8 @@
 import ctypes as c
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +13,14 @@ from . import _abi
 from ._arrays import vector, whole
 from ._core import BLOCK_MAX, INT32_MAX, fits
 from ._spans import groups_array
+
+
+def temporary(path):
+    """(folder that goes with the Trace or None, path of the file)"""
+    if path is not None:
+        return None, path
+    folder = tempfile.TemporaryDirectory(prefix="sparsetrace-")
+    return folder, Path(folder.name) / "run.trace"
 
 
 class Writer:

@@ -16,10 +16,8 @@ bfloat16 and float16 on the CPU. No backward pass. Needs transformers >= 4.56.
 import contextlib
 import contextvars
 import inspect
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from ._arrays import whole
 from ._pieces import pieces_of
 from ._spans import sentences, tokens_of_bytes
 from ._trace import open as open_trace
-from ._writer import Writer
+from ._writer import Writer, temporary
 
 POOLING = ("stream", "flat", "scan", "auto")
 NAME = "sparsetrace"
@@ -241,6 +239,7 @@ def record(
         tokenizer,
         params,
         auto=pruned is not None,
+        pruned=pruned,
         threads=threads,
         precise=precise,
         cert_rows=cert_rows,
@@ -264,7 +263,21 @@ def record(
 
 
 def begin(
-    model, input_ids, path, tokenizer, params, *, auto, pruned=None, chunk=2048, threads, precise, cert_rows, seed, groups, **more
+    model,
+    input_ids,
+    path,
+    tokenizer,
+    params,
+    *,
+    auto,
+    pruned=None,
+    chunk=2048,
+    threads,
+    precise,
+    cert_rows,
+    seed,
+    groups,
+    **more,
 ):
     """(Job, folder of a temporary file or None, path, Recorder) of a run; the budget is not set yet."""
     ids, text_pieces = tokens_of(input_ids, tokenizer)
@@ -274,6 +287,8 @@ def begin(
     if params.get("grow_tok") == -1:
         params["grow_tok"] = ids.shape[1]
     groups = groups_of(groups, text_pieces)
+    if any(hasattr(m, "hook_pattern") and "forward" not in vars(m) for m in model.modules()):
+        raise TypeError("the model belongs to a TransformerBridge: sparsetrace.transformer_lens traces these")
     chunk = whole(chunk, "chunk", 1, 2**31 - 1)
     window = window_of(model)  # it shows at once where the first micro-batch reaches beyond it
     exact_below = 0 if min(chunk, ids.shape[1]) > window else window
@@ -281,8 +296,7 @@ def begin(
         params["bq"], params["bk"] = _core.blocks_for_pruned(pruned, ids.shape[1], _core.Params(**params), exact_below)
     run = _layer.Run(_core.Params(**params), exact_below=exact_below, pool=_core.Pool(threads), precise=precise)
     register_once()
-    folder = tempfile.TemporaryDirectory(prefix="sparsetrace-") if path is None else None
-    path = path if path is not None else Path(folder.name) / "run.trace"
+    folder, path = temporary(path)
     job = Job(model, ids, run, chunk)
     writer = Writer(path, job.n_tok, run.params.bq, run.params.bk, groups=groups, **more)
     writer.tokens(ids[0].numpy(), text_pieces)

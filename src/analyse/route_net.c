@@ -2,6 +2,9 @@
  *
  * route_net.c — cells, and the entries of a query block as weights.
  *
+ * Weights by value are masses times sizes, in whatever unit the sizes have; the residual stream
+ * gets the weight, in that unit, that leaves its share of the reader's state what it is by mass.
+ *
  * A mass is a mean over all rows of a query block, but a key block inside the query block is seen
  * only by the rows from its first token on: they get the whole of it, and nothing flows backwards.
  */
@@ -48,6 +51,7 @@ void sti_net_free(sti_net *n)
     sti_free(n->query);
     sti_free(n->far);
     sti_free(n->near);
+    sti_free(n->base);
     sti_free(n->norm);
     sti_free(n->used);
 }
@@ -78,6 +82,16 @@ static st_status add(sti_read **list, int64_t *n, int64_t *cap, sti_read read, s
     return ST_OK;
 }
 
+/* What an entry's mass is weighed by. The trace may be one that was not validated. */
+static double size_of(const sti_net *n, int64_t h, int64_t c)
+{
+    double size;
+    if (n->params->by != ST_ROUTE_WEIGHT_VALUE)
+        return 1.0;
+    size = (double)n->layer.value[h * n->info.nbk + c];
+    return size >= 0.0 && size <= 1e30 ? size : 0.0;
+}
+
 /* Takes in one entry: counts in the cells' norms, and is listed if its head is used. */
 static st_status take(sti_net *n, int64_t h, int64_t c, double mass, st_error *err)
 {
@@ -85,12 +99,18 @@ static st_status take(sti_net *n, int64_t h, int64_t c, double mass, st_error *e
     int64_t begin_tok = n->cell[first], end_tok = n->cell[end], key_tok = c * n->info.bk;
     bool near = sti_min(key_tok + n->info.bk, n->info.n_tok) > begin_tok;
     sti_read read = {c, (int)h, mass, mass / (double)n->layer.n_head};
+    double by_mass;
     if (key_tok >= end_tok || (c == 0 && !n->params->sink))
         return ST_OK;
     if (key_tok > begin_tok)
         read.weight *= (double)(end_tok - begin_tok) / (double)(end_tok - key_tok);
-    for (int64_t x = sti_max(first, n->key[c]); near && x < end; x++)
+    by_mass = read.weight;
+    read.weight *= size_of(n, h, c);
+    for (int64_t x = sti_max(first, n->key[c]); near && x < end; x++) {
+        n->base[x - first] += by_mass;
         n->norm[x - first] += read.weight;
+    }
+    n->far_mass += near ? 0.0 : by_mass;
     n->far_sum += near ? 0.0 : read.weight;
     if (!n->used[h])
         return ST_OK;
@@ -103,11 +123,12 @@ st_status sti_net_block(sti_net *n, int64_t blk, st_error *err)
     int64_t n_cell = n->query[blk + 1] - n->query[blk];
     n->blk = blk;
     n->n_far = n->n_near = 0;
-    n->far_sum = 0.0;
-    if (!sti_grow((void **)&n->norm, &n->norm_cap, n_cell, sizeof *n->norm))
+    n->far_mass = n->far_sum = 0.0;
+    if (!sti_grow((void **)&n->base, &n->base_cap, n_cell, sizeof *n->base) ||
+        !sti_grow((void **)&n->norm, &n->norm_cap, n_cell, sizeof *n->norm))
         return sti_fail_mem(err, (size_t)n_cell * sizeof *n->norm);
     for (int64_t x = 0; x < n_cell; x++)
-        n->norm[x] = 1.0;
+        n->base[x] = n->norm[x] = 0.0;
     for (int64_t h = 0; h < n->layer.n_head; h++) {
         const int32_t *index;
         const uint16_t *f16;
@@ -118,7 +139,11 @@ st_status sti_net_block(sti_net *n, int64_t blk, st_error *err)
                 STI_TRY(take(n, h, index[i], mass, err));
         }
     }
-    for (int64_t x = 0; x < n_cell; x++)
-        n->norm[x] += n->far_sum;
+    for (int64_t x = 0; x < n_cell; x++) {
+        double by_mass = n->base[x] + n->far_mass, reads = n->norm[x] + n->far_sum;
+        bool same = n->params->by != ST_ROUTE_WEIGHT_VALUE || reads <= 0.0;
+        n->base[x] = same ? 1.0 : reads / by_mass;
+        n->norm[x] = n->base[x] + reads;
+    }
     return ST_OK;
 }

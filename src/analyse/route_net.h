@@ -14,7 +14,8 @@
 typedef struct sti_read {
     int64_t c;           /* key block */
     int head;            /* position in the layer's heads */
-    double mass, weight; /* as stored; divided by the number of heads, for the rows that see c */
+    double mass, weight; /* as stored; divided by the number of heads, for the rows that see c, and
+                            by value times its size */
 } sti_read;
 
 typedef struct sti_net {
@@ -30,13 +31,15 @@ typedef struct sti_net {
     int64_t blk;
     sti_read *far, *near; /* of used heads: before the query block, and reaching into it */
     int64_t n_far, n_near, far_cap, near_cap;
-    double *norm;   /* 1 + a of each cell of the query block */
-    double far_sum; /* what all its cells read from before it */
-    bool *used;     /* heads of the layer */
-    int64_t norm_cap, used_cap;
+    /* Of each cell of the query block: weight of the residual stream, 1 by mass; that and all its
+     * reads. Between the two, sizes cancel: base / norm is what it is by mass. */
+    double *base, *norm;
+    double far_mass, far_sum; /* what all its cells read from before it, by mass and by weight */
+    bool *used;               /* heads of the layer */
+    int64_t base_cap, norm_cap, used_cap;
 } sti_net;
 
-/* Cells. params: checked already, and must live as long as the net. */
+/* Cells. params: checked already, AUTO no more, and must live as long as the net. */
 st_status sti_net_init(sti_net *net, const st_trace *trace, const st_route_params *params,
                        st_error *err);
 void sti_net_free(sti_net *net);
@@ -44,6 +47,11 @@ void sti_net_free(sti_net *net);
 /* Turns to a recorded layer (by position), then to a query block of it. */
 st_status sti_net_layer(sti_net *net, int64_t i, st_error *err);
 st_status sti_net_block(sti_net *net, int64_t blk, st_error *err);
+
+static inline double sti_net_base(const sti_net *net, int64_t x)
+{
+    return net->base[x - net->query[net->blk]];
+}
 
 static inline double sti_net_norm(const sti_net *net, int64_t x)
 {

@@ -14,7 +14,7 @@ typedef struct part {
     int64_t cell, layer; /* stands at this cell in front of this layer (by position) */
     int64_t next;        /* the part that it goes on to, -1: the target */
     int head;            /* of the hop from here to there, by number; -1: stays */
-    double mass, hop_weight;
+    double mass, hop_weight, size;
 } part;
 
 typedef struct search {
@@ -95,6 +95,9 @@ static st_status step(search *s, int64_t at, int64_t y, double edge, const sti_r
         p.head = s->net->layer.head[read->head];
         p.mass = read->mass;
         p.hop_weight = edge;
+        p.size = s->net->layer.value != NULL
+                     ? (double)s->net->layer.value[read->head * s->net->info.nbk + read->c]
+                     : -1.0;
     }
     return push(s, p, err);
 }
@@ -103,10 +106,11 @@ static st_status expand(search *s, int64_t at, st_error *err)
 {
     sti_net *n = s->net;
     int64_t x = s->part[at].cell, blk = n->cell[x] / n->info.bq;
-    double stay = 1.0, norm;
+    double stay, norm;
     STI_TRY(sti_net_layer(n, s->part[at].layer - 1, err));
     STI_TRY(sti_net_block(n, blk, err));
     norm = sti_net_norm(n, x);
+    stay = sti_net_base(n, x);
     for (int64_t i = 0; i < n->n_far + n->n_near; i++) {
         const sti_read *r = i < n->n_far ? &n->far[i] : &n->near[i - n->n_far];
         int64_t end = sti_net_end(n, x, r->c);
@@ -148,7 +152,8 @@ static st_status give_out(search *s, int64_t from, st_route *route, st_error *er
                                 .key_begin = n->cell[p->cell],
                                 .key_end = n->cell[p->cell + 1],
                                 .mass = p->mass,
-                                .weight = p->hop_weight};
+                                .weight = p->hop_weight,
+                                .size = p->size};
     }
     return ST_OK;
 }

@@ -53,6 +53,28 @@ static st_status check_span(const char *what, int64_t begin, int64_t end, int64_
                     (long long)begin, (long long)end, (long long)n_tok);
 }
 
+/* AUTO becomes what it comes to. */
+static st_status check_weight(const st_trace *t, int64_t n_layer, st_route_params *p, st_error *err)
+{
+    st_trace_layer layer;
+    if (p->by == ST_ROUTE_WEIGHT_MASS)
+        return ST_OK;
+    if (p->by != ST_ROUTE_WEIGHT_AUTO && p->by != ST_ROUTE_WEIGHT_VALUE)
+        return sti_fail(err, ST_ERR_ARG, -1, "no weight %d", (int)p->by);
+    for (int64_t i = 0; i < n_layer; i++) {
+        STI_TRY(st_trace_get_layer(t, i, &layer, err));
+        if (layer.value != NULL)
+            continue;
+        if (p->by == ST_ROUTE_WEIGHT_VALUE)
+            return sti_fail(err, ST_ERR_ARG, layer.layer,
+                            "layer %d has no sizes of values: they were not recorded", layer.layer);
+        p->by = ST_ROUTE_WEIGHT_MASS;
+        return ST_OK;
+    }
+    p->by = ST_ROUTE_WEIGHT_VALUE;
+    return ST_OK;
+}
+
 static st_status check(const st_trace *t, st_route_params *p, st_error *err)
 {
     st_trace_info info;
@@ -75,7 +97,7 @@ static st_status check(const st_trace *t, st_route_params *p, st_error *err)
         return sti_fail(err, ST_ERR_ARG, -1, "the list of heads is NULL");
     for (int64_t i = 0; i < p->n_head; i++)
         STI_TRY(check_head(t, info.n_layer, &p->head[i], i, err));
-    return ST_OK;
+    return check_weight(t, info.n_layer, p, err);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -98,7 +120,7 @@ static void forward_cell(flow *f, int64_t x, double sum, double heaviest, const 
                          const double *best, double *value_after, double *best_after)
 {
     const sti_net *n = &f->net;
-    double stay = 1.0;
+    double stay = sti_net_base(n, x);
     for (int64_t i = 0; i < n->n_near; i++) {
         const sti_read *r = &n->near[i];
         int64_t end = sti_net_end(n, x, r->c);
@@ -110,7 +132,7 @@ static void forward_cell(flow *f, int64_t x, double sum, double heaviest, const 
         }
     }
     heaviest = stay * best[x] > heaviest ? stay * best[x] : heaviest;
-    value_after[x] = (value[x] + sum) / sti_net_norm(n, x);
+    value_after[x] = (sti_net_base(n, x) * value[x] + sum) / sti_net_norm(n, x);
     best_after[x] = heaviest / sti_net_norm(n, x);
 }
 
@@ -143,7 +165,7 @@ static st_status forward(flow *f, int64_t i, st_error *err)
 static void backward_cell(flow *f, int64_t x, double given, const double *value)
 {
     const sti_net *n = &f->net;
-    f->before[x] += given;
+    f->before[x] += given * sti_net_base(n, x);
     for (int64_t i = 0; i < n->n_near; i++) {
         const sti_read *r = &n->near[i];
         int64_t end = sti_net_end(n, x, r->c);
@@ -327,6 +349,7 @@ static st_status find(flow *f, const st_route_params *p, const st_trace *trace, 
     widen(&f->net, p->target_begin, p->target_end, &out->target_begin, &out->target_end);
     if (out->flow > 0.0)
         STI_TRY(sti_route_search(&f->net, f->best, f->target, out, err));
+    out->by_value = p->by == ST_ROUTE_WEIGHT_VALUE;
     out->n_layer = f->net.info.n_layer;
     out->layer = f->layers;
     out->n_head = f->n_share;

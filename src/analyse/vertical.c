@@ -78,8 +78,12 @@ st_status sti_rest_profile(const st_trace *t, int64_t near, double **profile, st
 
 /* ---- one head -------------------------------------------------------------------------------- */
 
-/* score[j] = recall * score[j] + share * profile[j]: share is what the head's rows leave out over
- * what the profile says that they would. */
+/* How much of it is put back: few rows say it, and they say it of states that have drifted.
+ * Measured: docs/method/receivers.md. */
+#define TRUST 0.2
+
+/* score[j] = recall * score[j] + share * profile[j]: share is TRUST of what the head's rows leave
+ * out, over what the profile says that they would. */
 static void put_back(const st_trace_samples *s, int64_t n_group, const st_group *group,
                      const float *recall, const float *rest, int64_t near, const double *profile,
                      double *score)
@@ -92,7 +96,7 @@ static void put_back(const st_trace_samples *s, int64_t n_group, const st_group 
             expected += profile[j];
         }
     }
-    share = expected > 0.0 ? left / expected : 0.0;
+    share = expected > 0.0 ? TRUST * left / expected : 0.0;
     for (int64_t j = 0; j < n_group; j++)
         score[j] = kept * score[j] + share * profile[j];
 }

@@ -96,6 +96,7 @@ char *sti_identity(const st_model *m, const int32_t *token, int64_t n_tok, const
     add(&t, "budget", "%s", budget[p->budget]);
     add(&t, "pruned", "%.17g", p->pruned);
     add(&t, "max-kl", "%.17g", p->max_kl);
+    add(&t, "values", "%s", p->value ? "yes" : "no");
     add_select(&t, &p->select);
     for (int64_t i = 0; i < p->n_edit; i++) {
         char edit[ST_EDIT_TEXT];

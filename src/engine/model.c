@@ -56,12 +56,10 @@ static st_status load(st_model *m, const char *path, const st_model_params *p, s
 {
     struct llama_model_params mp = llama_model_default_params();
     struct loading loading = {.progress = p->progress};
-    char *run_path;
-    STI_TRY(sti_prepare_weights(path, p, &m->info, &run_path, err));
+    STI_TRY(sti_prepare_weights(path, p, &m->info, &m->run_path, err));
     mp.progress_callback = load_progress;
     mp.progress_callback_user_data = &loading;
-    m->llama = run_path != NULL ? llama_model_load_from_file(run_path, mp) : NULL;
-    sti_free(run_path);
+    m->llama = m->run_path != NULL ? llama_model_load_from_file(m->run_path, mp) : NULL;
     if (loading.stopped)
         return sti_fail(err, ST_ERR_CANCELLED, -1, "stopped while loading %s", path);
     if (m->llama == NULL)
@@ -103,6 +101,7 @@ void st_model_free(st_model *m)
         return;
     if (m->llama != NULL)
         llama_model_free(m->llama);
+    sti_free(m->run_path);
     sti_free(m);
 }
 

@@ -4,8 +4,10 @@
  * their place.
  *
  * All runs that deny begin at the first row that an edge names: what lies before it is the plain
- * run's. Runs that keep are pruned ones whatever the length: every key block that a row may read is
- * named by an edit, so their attention is that of an exact run under the same edits.
+ * run's. Those that keep begin there too, but for the first of them: before that row they all keep
+ * the same. Sets are taken by falling first row, so that the rows before one are never another's.
+ * Runs that keep are pruned ones whatever the length: every key block that a row may read is named
+ * by an edit, so their attention is that of an exact run under the same edits.
  */
 #include <math.h>
 
@@ -14,16 +16,22 @@
 
 #define HALVED 0.69314718 /* ln 2 */
 
+/* One set of edges. */
+struct set {
+    const st_edit *edge;
+    int64_t n_edge, first; /* first row that an edge names */
+    uint64_t draw;
+    st_proof *proof;
+};
+
 struct prove {
     const st_model *model;
     const st_proof_params *p;
-    const st_edit *edge;
-    int64_t n_edge, n_tok, first; /* first row that an edge names */
+    struct set *set; /* [n_set] by falling first row */
+    int64_t n_set, n_tok;
     st_run *run;
     st_ggml_params ggml;
-    st_edit *edit; /* [n_edge] deny, or what keep keeps and then [n_edge] */
-    uint64_t draw;
-    st_proof *proof;
+    st_edit *edit; /* what a run is under: of keep the frame, then a set's edges */
 };
 
 st_proof_params st_proof_params_default(void)
@@ -39,23 +47,23 @@ st_proof_params st_proof_params_default(void)
 
 /* ---- sets of edges --------------------------------------------------------------------------- */
 
-static int64_t below(struct prove *x, int64_t n)
+static int64_t below(struct set *s, int64_t n)
 {
-    x->draw = sti_mix(x->draw);
-    return (int64_t)(x->draw % (uint64_t)sti_max(n, 1));
+    s->draw = sti_mix(s->draw);
+    return (int64_t)(s->draw % (uint64_t)sti_max(n, 1));
 }
 
 /* Another edge of the same layer, rows and number of keys: not at the sink, and (if it can be) not
  * where the edge itself is. */
-static st_edit drawn(struct prove *x, const st_edit *e)
+static st_edit drawn(const struct prove *x, struct set *s, const st_edit *e)
 {
     st_edit r = *e;
     int64_t sink = x->p->select.bk, n = e->key_end - e->key_begin;
     int64_t room = sti_max(e->q_begin, e->key_end) - n - sink + 1;
     for (int t = 0; t < 100; t++) {
         if (e->head >= 0)
-            r.head = (int)below(x, x->model->info.n_head);
-        r.key_begin = room > 0 ? sink + below(x, room) : below(x, e->q_end - n + 1);
+            r.head = (int)below(s, x->model->info.n_head);
+        r.key_begin = room > 0 ? sink + below(s, room) : below(s, e->q_end - n + 1);
         r.key_end = r.key_begin + n;
         if (r.key_end <= e->key_begin || r.key_begin >= e->key_end)
             break;
@@ -63,10 +71,10 @@ static st_edit drawn(struct prove *x, const st_edit *e)
     return r;
 }
 
-static void put_edges(struct prove *x, st_edit *to, st_edit_kind kind, bool random)
+static void put_edges(struct prove *x, struct set *s, st_edit *to, st_edit_kind kind, bool random)
 {
-    for (int64_t i = 0; i < x->n_edge; i++) {
-        to[i] = random ? drawn(x, &x->edge[i]) : x->edge[i];
+    for (int64_t i = 0; i < s->n_edge; i++) {
+        to[i] = random ? drawn(x, s, &s->edge[i]) : s->edge[i];
         to[i].kind = kind;
     }
 }
@@ -104,50 +112,71 @@ static st_effect effect_of(const float *logits, int n_vocab, int32_t target)
     return e;
 }
 
+/* A run from the row `from` on, on the account of `proof`. */
 static st_status measure(struct prove *x, int64_t n_edit, int64_t from, const char *what,
-                         st_effect *effect, st_error *err)
+                         st_proof *proof, st_effect *effect, st_error *err)
 {
     st_pass pass;
-    int64_t reused = from / 256 * 256;
+    int64_t reused = sti_run_cut(from, &x->ggml);
     x->ggml.edit = x->edit;
     x->ggml.n_edit = n_edit;
     STI_TRY(st_run_again(x->run, &x->ggml, NULL, from, what, &pass, err));
     *effect = effect_of(pass.logits + (int64_t)(pass.n_last - 1) * pass.n_vocab, pass.n_vocab,
-                        x->proof->target);
-    x->proof->seconds += pass.seconds;
-    x->proof->n_tok_run += x->n_tok - reused;
-    x->proof->n_tok_reused += reused;
+                        proof->target);
+    proof->seconds += pass.seconds;
+    proof->n_tok_run += x->n_tok - reused;
+    proof->n_tok_reused += reused;
     return ST_OK;
 }
 
-static st_status deny_runs(struct prove *x, st_error *err)
+static st_status plain_run(struct prove *x, st_error *err)
 {
-    st_proof *r = x->proof;
+    st_proof *r = x->set[0].proof;
     x->ggml.exact = r->exact;
-    STI_TRY(measure(x, 0, 0, "plain run", &r->plain, err));
-    if (r->target < 0)
-        r->target = r->plain.top;
-    put_edges(x, x->edit, ST_EDIT_DENY, false);
-    STI_TRY(measure(x, x->n_edge, x->first, "without the edges", &r->deny, err));
-    for (int i = 0; i < r->n_random; i++) {
-        put_edges(x, x->edit, ST_EDIT_DENY, true);
-        STI_TRY(measure(x, x->n_edge, x->first, "without drawn ones", &r->random_deny[i], err));
+    STI_TRY(measure(x, 0, 0, "plain run", r, &r->plain, err));
+    for (int64_t i = x->n_set - 1; i >= 0; i--) {
+        st_proof *own = x->set[i].proof;
+        own->plain = r->plain;
+        own->target = own->target < 0 ? r->plain.top : own->target;
     }
     return ST_OK;
 }
 
-static st_status keep_runs(struct prove *x, st_error *err)
+static st_status deny_runs(struct prove *x, struct set *s, st_error *err)
 {
-    st_proof *r = x->proof;
-    int64_t n = put_frame(x, x->edit);
+    st_proof *r = s->proof;
+    put_edges(x, s, x->edit, ST_EDIT_DENY, false);
+    STI_TRY(measure(x, s->n_edge, s->first, "without the edges", r, &r->deny, err));
+    for (int i = 0; i < r->n_random; i++) {
+        put_edges(x, s, x->edit, ST_EDIT_DENY, true);
+        STI_TRY(measure(x, s->n_edge, s->first, "without drawn ones", r, &r->random_deny[i], err));
+    }
+    return ST_OK;
+}
+
+static st_status keep_runs(struct prove *x, struct set *s, st_error *err)
+{
+    st_proof *r = s->proof;
+    int64_t n = put_frame(x, x->edit), first = s == x->set ? 0 : s->first;
+    put_edges(x, s, x->edit + n, ST_EDIT_KEEP, false);
+    STI_TRY(measure(x, n + s->n_edge, first, "the edges alone", r, &r->keep, err));
+    for (int i = 0; i < r->n_random; i++) {
+        put_edges(x, s, x->edit + n, ST_EDIT_KEEP, true);
+        STI_TRY(
+            measure(x, n + s->n_edge, s->first, "drawn ones alone", r, &r->random_keep[i], err));
+    }
+    return ST_OK;
+}
+
+static st_status all_runs(struct prove *x, st_error *err)
+{
+    STI_TRY(plain_run(x, err));
+    for (int64_t i = 0; i < x->n_set; i++)
+        STI_TRY(deny_runs(x, &x->set[i], err));
     x->ggml.exact = false;
     x->ggml.select.k = st_select_min_k(&x->p->select);
-    put_edges(x, x->edit + n, ST_EDIT_KEEP, false);
-    STI_TRY(measure(x, n + x->n_edge, 0, "the edges alone", &r->keep, err));
-    for (int i = 0; i < r->n_random; i++) {
-        put_edges(x, x->edit + n, ST_EDIT_KEEP, true);
-        STI_TRY(measure(x, n + x->n_edge, 0, "drawn ones alone", &r->random_keep[i], err));
-    }
+    for (int64_t i = 0; i < x->n_set; i++)
+        STI_TRY(keep_runs(x, &x->set[i], err));
     return ST_OK;
 }
 
@@ -189,73 +218,116 @@ static void conclude(st_proof *r)
 
 /* ---- the call -------------------------------------------------------------------------------- */
 
-static st_status check(const struct prove *x, const int32_t *token, st_error *err)
+static st_status check_set(const struct prove *x, const st_edge_set *set, st_error *err)
+{
+    const st_model_info *info = &x->model->info;
+    if (set->n < 1)
+        return sti_fail(err, ST_ERR_ARG, -1, "no edges: nothing to prove");
+    for (int64_t i = 0; i < set->n; i++) {
+        st_edit e = set->edge[i];
+        e.kind = ST_EDIT_DENY;
+        if (st_edits_check(&e, 1, info->n_layer, info->n_head, x->n_tok, err) == ST_OK)
+            continue;
+        return sti_fail(err, ST_ERR_ARG, i, "edge %lld of %lld names nothing that there is",
+                        (long long)i + 1, (long long)set->n);
+    }
+    return ST_OK;
+}
+
+static st_status check(const struct prove *x, const int32_t *token, const st_edge_set *set,
+                       int64_t n_set, st_error *err)
 {
     const st_model_info *info = &x->model->info;
     const st_proof_params *p = x->p;
     STI_TRY(st_select_params_check(&p->select, err));
     STI_TRY(sti_check_tokens(x->model, token, x->n_tok, err));
-    if (x->n_edge < 1)
-        return sti_fail(err, ST_ERR_ARG, -1, "no edges: nothing to prove");
+    if (n_set < 1)
+        return sti_fail(err, ST_ERR_ARG, -1, "no set of edges: nothing to prove");
     if (p->n_random < 1 || p->n_random > 10000)
         return sti_fail(err, ST_ERR_ARG, -1, "n_random is %d, must be 1..10000", p->n_random);
     if (p->target < -1 || p->target >= info->n_vocab)
         return sti_fail(err, ST_ERR_ARG, -1, "target is %d, the model has tokens 0..%d", p->target,
                         info->n_vocab - 1);
-    for (int64_t i = 0; i < x->n_edge; i++) {
-        st_edit e = x->edge[i];
-        e.kind = ST_EDIT_DENY;
-        if (st_edits_check(&e, 1, info->n_layer, info->n_head, x->n_tok, err) == ST_OK)
-            continue;
-        return sti_fail(err, ST_ERR_ARG, i, "edge %lld of %lld names nothing that there is",
-                        (long long)i + 1, (long long)x->n_edge);
-    }
+    for (int64_t i = 0; i < n_set; i++)
+        STI_TRY(check_set(x, &set[i], err));
     return ST_OK;
 }
 
-static st_status prepare(struct prove *x, const int32_t *token, st_error *err)
+/* Into its place among those before it, by falling first row. */
+static void insert(struct prove *x, struct set s)
 {
-    st_model *m = (st_model *)x->model;
-    const st_proof_params *p = x->p;
-    int64_t n_frame = 1 + sti_ceil_div(x->n_tok, p->select.bq);
-    size_t bytes = (size_t)(n_frame + x->n_edge) * sizeof *x->edit;
-    x->first = x->n_tok - 1;
-    for (int64_t i = 0; i < x->n_edge; i++)
-        x->first = sti_min(x->first, x->edge[i].q_begin);
-    x->draw = p->seed ^ 0x70726f7665ull;
-    x->edit = sti_alloc(bytes);
-    x->proof->random_deny = sti_calloc((size_t)p->n_random * sizeof(st_effect));
-    x->proof->random_keep = sti_calloc((size_t)p->n_random * sizeof(st_effect));
-    if (!x->edit || !x->proof->random_deny || !x->proof->random_keep)
+    int64_t at = x->n_set++;
+    for (; at > 0 && x->set[at - 1].first < s.first; at--)
+        x->set[at] = x->set[at - 1];
+    x->set[at] = s;
+}
+
+static st_status prepare_set(struct prove *x, const st_edge_set *set, st_proof *proof,
+                             st_error *err)
+{
+    size_t bytes = (size_t)x->p->n_random * sizeof(st_effect);
+    struct set s = {.edge = set->edge, .n_edge = set->n, .first = x->n_tok - 1, .proof = proof};
+    for (int64_t i = 0; i < s.n_edge; i++)
+        s.first = sti_min(s.first, s.edge[i].q_begin);
+    s.draw = x->p->seed ^ 0x70726f7665ull;
+    proof->random_deny = sti_calloc(bytes);
+    proof->random_keep = sti_calloc(bytes);
+    if (proof->random_deny == NULL || proof->random_keep == NULL)
         return sti_fail_mem(err, bytes);
+    insert(x, s);
+    return ST_OK;
+}
+
+static st_status prepare(struct prove *x, const int32_t *token, const st_edge_set *set,
+                         int64_t n_set, st_proof *proof, st_error *err)
+{
+    const st_proof_params *p = x->p;
+    int64_t n_edit = 1 + sti_ceil_div(x->n_tok, p->select.bq), most = 0;
+    for (int64_t i = 0; i < n_set; i++)
+        most = sti_max(most, set[i].n);
+    x->set = sti_alloc((size_t)n_set * sizeof *x->set);
+    x->edit = sti_alloc((size_t)(n_edit + most) * sizeof *x->edit);
+    if (x->set == NULL || x->edit == NULL)
+        return sti_fail_mem(err, (size_t)(n_edit + most) * sizeof *x->edit);
+    for (int64_t i = 0; i < n_set; i++)
+        STI_TRY(prepare_set(x, &set[i], &proof[i], err));
     x->ggml = st_ggml_params_default();
     x->ggml.select = p->select;
-    x->ggml.exact_below = st_model_exact_below(m, x->n_tok, &p->run);
+    x->ggml.exact_below = st_model_exact_below(x->model, x->n_tok, &p->run);
     x->ggml.cert_rows = 0;
-    return st_run_create(m, token, x->n_tok, &p->run, &x->run, err);
+    return st_run_create((st_model *)x->model, token, x->n_tok, &p->run, &x->run, err);
+}
+
+st_status st_prove_sets(st_model *model, const int32_t *token, int64_t n_tok,
+                        const st_edge_set *set, int64_t n_set, const st_proof_params *p,
+                        st_proof *proof, st_error *err)
+{
+    struct prove x = {.model = model, .p = p, .n_tok = n_tok};
+    st_status status;
+    for (int64_t i = 0; i < n_set; i++)
+        proof[i] = (st_proof){
+            .target = p->target, .exact = n_tok <= p->exact_max_tok, .n_random = p->n_random};
+    STI_TRY(check(&x, token, set, n_set, err));
+    status = prepare(&x, token, set, n_set, proof, err);
+    if (status == ST_OK)
+        status = all_runs(&x, err);
+    for (int64_t i = 0; i < n_set; i++) {
+        if (status == ST_OK)
+            conclude(&proof[i]);
+        else
+            st_proof_free(&proof[i]);
+    }
+    st_run_free(x.run);
+    sti_free(x.edit);
+    sti_free(x.set);
+    return status;
 }
 
 st_status st_prove(st_model *model, const int32_t *token, int64_t n_tok, const st_edit *edge,
                    int64_t n_edge, const st_proof_params *p, st_proof *proof, st_error *err)
 {
-    struct prove x = {
-        .model = model, .p = p, .edge = edge, .n_edge = n_edge, .n_tok = n_tok, .proof = proof};
-    st_status status;
-    *proof = (st_proof){
-        .target = p->target, .exact = n_tok <= p->exact_max_tok, .n_random = p->n_random};
-    STI_TRY(check(&x, token, err));
-    status = prepare(&x, token, err);
-    if (status == ST_OK)
-        status = deny_runs(&x, err);
-    if (status == ST_OK)
-        status = keep_runs(&x, err);
-    if (status == ST_OK)
-        conclude(proof);
-    else
-        st_proof_free(proof);
-    st_run_free(x.run);
-    sti_free(x.edit);
-    return status;
+    st_edge_set set = {edge, n_edge};
+    return st_prove_sets(model, token, n_tok, &set, 1, p, proof, err);
 }
 
 void st_proof_free(st_proof *proof)

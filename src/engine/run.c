@@ -19,8 +19,10 @@
  * every key for every query block, would spend its time on making it again. */
 #define LEAN_TOK 262144
 
-/* Cuts of a sequence at multiples of this do not change what is selected. */
+/* Cuts of a sequence at multiples of this do not change what is selected; of exact runs nothing is.
+ */
 #define CUT_TOK 256
+#define CUT_EXACT_TOK 32
 
 /* Predictions of a micro-batch, where all are wanted: at most so many numbers. */
 #define PREDICTIONS_MOST ((int64_t)1 << 26)
@@ -420,6 +422,11 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     return sti_run_pass(r, what, 0, NULL, pass, err);
 }
 
+int64_t sti_run_cut(int64_t from, const st_ggml_params *p)
+{
+    return p->exact ? from / CUT_EXACT_TOK * CUT_EXACT_TOK : from / CUT_TOK * CUT_TOK;
+}
+
 st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, int64_t from,
                        const char *what, st_pass *pass, st_error *err)
 {
@@ -427,7 +434,7 @@ st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, 
         return sti_fail(err, ST_ERR_ARG, -1, "from is %lld, must be within the %lld tokens",
                         (long long)from, (long long)r->n_tok);
     *pass = (st_pass){.seconds = 0.0};
-    from = from / CUT_TOK * CUT_TOK;
+    from = sti_run_cut(from, p);
     if (!r->whole || from == 0 ||
         !llama_memory_seq_rm(llama_get_memory(r->ctx), 0, (llama_pos)from, -1)) {
         from = 0;

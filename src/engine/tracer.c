@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/util.h"
+#include "engine/output_gram.h"
 #include "engine/surprise.h"
 #include "engine/tracer.h"
 
@@ -220,14 +221,20 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
                               int64_t n_tok, int64_t start, st_error *err)
 {
     sti_tally tally = {.writer = writer};
+    sti_output_grams grams = {0};
     sti_surprise surprise = {token, n_tok, t->model->info.n_vocab, t->p->surprise};
     st_trace_report *r = t->report;
     st_pass pass;
     st_status status = writer != NULL ? write_recipe(t, writer, token, n_tok, err) : ST_OK;
     if (status == ST_OK)
         status = collect(t, &surprise, err);
+    if (status == ST_OK && t->p->value && writer != NULL)
+        status = sti_output_grams_read(t->model, &grams, err);
+    t->ggml.gram = grams.layer;
+    t->ggml.n_gram = grams.n;
     if (status == ST_OK)
         status = sti_tracer_pass(t, t->ggml.select.k, &tally, "recorded run", &pass, err);
+    sti_output_grams_free(&grams);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
     if (status == ST_OK && tally.n_layer == 0)
         status = sti_fail(
@@ -277,6 +284,9 @@ static void begin_report(sti_tracer *t, int64_t n_tok)
     t->ggml.n_edit = t->p->n_edit;
     t->ggml.group = t->p->record.group;
     t->ggml.n_group = t->p->record.n_group;
+    t->ggml.row = t->p->row;
+    t->ggml.n_row = t->p->n_row;
+    t->ggml.exact = t->p->n_row > 0 && t->p->row_exact;
     assume_floor(t);
 }
 
@@ -315,6 +325,19 @@ static st_status prepare(sti_tracer *t, const int32_t *token, int64_t n_tok, st_
     return ST_OK;
 }
 
+/* Rows token by token: nothing else of the run is recorded, so nothing else may be wanted. */
+static st_status check_rows(const st_trace_params *p, int64_t n_tok, st_error *err)
+{
+    if (p->n_row == 0)
+        return ST_OK;
+    if (p->budget != ST_BUDGET_K || p->against != ST_AGAINST_NONE || p->checkpoint != NULL ||
+        p->record.n_group > 0)
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "rows token by token want a budget k, nothing to agree with, no checkpoint "
+                        "and no groups");
+    return st_groups_check(p->row, p->n_row, n_tok, err);
+}
+
 /* The checkpoint, and the trace's writer: both before any run, so that a path that cannot be
  * written shows at once. */
 static st_status open_files(sti_tracer *t, const int32_t *token, int64_t n_tok, const char *path,
@@ -336,7 +359,8 @@ static st_status open_files(sti_tracer *t, const int32_t *token, int64_t n_tok, 
     if (sti_checkpoint_mark(t->checkpoint, &mark))
         return st_trace_writer_resume(path, n_tok, p->select.bq, p->select.bk, &p->record, &mark, w,
                                       err);
-    STI_TRY(st_trace_writer_create(path, n_tok, p->select.bq, p->select.bk, &p->record, w, err));
+    STI_TRY(st_trace_writer_create(path, n_tok, p->n_row > 0 ? 1 : p->select.bq,
+                                   p->n_row > 0 ? 1 : p->select.bk, &p->record, w, err));
     return write_tokens(*w, t->model, token, n_tok, err);
 }
 
@@ -356,6 +380,8 @@ st_status st_trace_model(st_model *model, const int32_t *token, int64_t n_tok,
     if (status == ST_OK)
         status =
             st_edits_check(p->edit, p->n_edit, model->info.n_layer, model->info.n_head, n_tok, err);
+    if (status == ST_OK)
+        status = check_rows(p, n_tok, err);
     if (status == ST_OK)
         status = open_files(&t, token, n_tok, path, &writer, err);
     opened = status == ST_OK;

@@ -167,6 +167,12 @@ static st_attn sub_problem(const st_attn *whole, const sti_mask *m, int64_t i, i
     return a;
 }
 
+/* Whether exact rows leave a record: not those of a dense run, but for rows token by token. */
+static bool wants_chunks(const sti_settings *s)
+{
+    return !s->p.exact || s->p.n_row > 0;
+}
+
 /* The sink follows one sequence: the one that starts at the first key of stream 0. */
 static st_status run_rows(sti_graph *g, sti_layer *l, const st_attn *whole,
                           const st_attend_out *out, const sti_mask *m, int64_t stream,
@@ -183,7 +189,7 @@ static st_status run_rows(sti_graph *g, sti_layer *l, const st_attn *whole,
         if (whole->bias == NULL && is_sparse_row(m, i, l, s))
             STI_TRY(sti_layer_sparse(l, &a, &part, &here, g->pool, err));
         else
-            STI_TRY(sti_layer_exact(l, &a, &part, is_causal_row(m, i) && !s->p.exact, &here,
+            STI_TRY(sti_layer_exact(l, &a, &part, is_causal_row(m, i) && wants_chunks(s), &here,
                                     g->pool, err));
         i = j;
     }

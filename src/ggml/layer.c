@@ -7,6 +7,8 @@
 #include "base/attn_rows.h"
 #include "base/util.h"
 #include "ggml/layer.h"
+#include "ggml/token_rows.h"
+#include "ggml/value_size.h"
 
 #define MATCH_SAMPLES 32 /* keys compared with the cache before a summary is trusted again */
 
@@ -150,6 +152,7 @@ struct record {
     bool has_last;
     st_group_sums groups;
     st_group_rest rest; /* of the certified rows */
+    float *value;
 };
 
 static void record_free(struct record *r)
@@ -162,6 +165,7 @@ static void record_free(struct record *r)
     sti_free(r->rows);
     sti_free(r->groups.sum);
     sti_free(r->rest.rest);
+    sti_free(r->value);
 }
 
 /* Room for what the rows give from group to group, if that is wanted. */
@@ -235,7 +239,8 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
                   .last_recall = r->has_last ? r->last_recall : NULL,
                   .last_err = r->has_last ? r->last_err : NULL,
                   .groups = r->groups.n_group > 0 ? &r->groups : NULL,
-                  .cert_rest = r->rest.rest};
+                  .cert_rest = r->rest.rest,
+                  .value = r->value};
     int64_t since = sti_now_ns();
     st_status status;
     st_selection_pairs(sel, a, &c.kept_pairs, &c.visible_pairs);
@@ -273,6 +278,8 @@ static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_att
     lap(&since, &stats->attend_ns);
     if (status == ST_OK)
         status = certify(&r, a, &full, sel, s, l->layer, pool, err);
+    if (status == ST_OK)
+        status = sti_value_sizes(s, l->layer, a, s->p.select.bk, pool, &r.value, err);
     lap(&since, &stats->certify_ns);
     if (status == ST_OK)
         status = give(s, l, a, sel, ST_CHUNK_SPARSE, r.mass, &r, stats, err);
@@ -299,12 +306,14 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
         stats.n_scanned = sel->scanned;
         stats.attend_flop = attend_flop(a, kept);
         since = sti_now_ns();
-        if (s->sink.chunk != NULL) {
+        if (s->sink.chunk != NULL && s->p.n_row == 0) {
             status = sparse_with_record(l, a, out, sel, s, pool, &stats, err);
         } else {
             status = st_attend(a, sel, pool, out, err);
             lap(&since, &stats.attend_ns);
         }
+        if (status == ST_OK && s->sink.chunk != NULL && s->p.n_row > 0)
+            status = sti_token_rows_give(s, l->layer, a, pool, err);
     }
     st_selection_free(sel);
     sti_stats_add(&stats);
@@ -354,11 +363,12 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
     for (int64_t i = 0; i < a->n_q; i++)
         stats.attend_flop +=
             attend_flop(a, (int64_t)a->n_head * (sti_row_hi(a, i) - sti_row_lo(a, i)));
-    if (s->sink.chunk == NULL || !causal || l->layer < 0 || s->p.brief) {
+    if (s->sink.chunk == NULL || !causal || l->layer < 0 || s->p.brief || s->p.n_row > 0) {
         status = st_attend_exact(a, pool, out, err);
         lap(&since, &stats.attend_ns);
         if (status == ST_OK && s->sink.chunk != NULL && causal && l->layer >= 0)
-            status = give_brief(s, l, a, &stats, err);
+            status = s->p.n_row > 0 ? sti_token_rows_give(s, l->layer, a, pool, err)
+                                    : give_brief(s, l, a, &stats, err);
     } else {
         st_selection *sel = NULL;
         struct record r = {0};
@@ -373,6 +383,8 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
                      ? sti_fail_mem(err, (size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse)
                      : st_attend_exact_heaviest(a, p->bq, p->bk, k_max, pool, &full, &sel, err);
         lap(&since, &stats.attend_ns);
+        if (status == ST_OK)
+            status = sti_value_sizes(s, l->layer, a, p->bk, pool, &r.value, err);
         if (status == ST_OK)
             status = give(s, l, a, sel, ST_CHUNK_EXACT, sel->mass, &r, &stats, err);
         record_free(&r);

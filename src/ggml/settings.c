@@ -30,6 +30,7 @@ st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink, st_err
                         "cert_rows at most %d",
                         p->cert_rows, (long long)p->n_tok, (long long)p->exact_below, 1 << 20);
     STI_TRY(st_groups_check(p->group, p->n_group, INT32_MAX, err));
+    STI_TRY(st_groups_check(p->row, p->n_row, INT32_MAX, err));
     pthread_mutex_lock(&lock);
     settings.p = *p;
     settings.sink = sink != NULL ? *sink : (st_sink){0};

@@ -138,6 +138,24 @@ static st_status check_groups(const st_chunk *c, const sti_begin *begin, const s
     return ST_OK;
 }
 
+static st_status check_value(const sti_begin *begin, const st_chunk *c, st_error *err)
+{
+    int64_t nbk = sti_ceil_div(begin->n_tok, begin->bk);
+    if (c->value == NULL)
+        return ST_OK;
+    if (c->first_query + c->n_q != begin->n_tok)
+        return sti_fail(err, ST_ERR_ARG, -1,
+                        "layer %d: sizes of values come with the rows that end the sequence, these "
+                        "end at %lld",
+                        c->layer, (long long)(c->first_query + c->n_q));
+    for (int64_t i = 0; i < c->sel->n_head * nbk; i++)
+        if (!(c->value[i] >= 0 && c->value[i] < INFINITY))
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "layer %d, head %lld, key block %lld: the value's size is %g", c->layer,
+                            (long long)(i / nbk), (long long)(i % nbk), (double)c->value[i]);
+    return ST_OK;
+}
+
 st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, const st_group *group,
                           st_error *err)
 {
@@ -145,5 +163,6 @@ st_status sti_chunk_check(const st_chunk *c, const sti_begin *begin, const st_gr
     STI_TRY(check_selection(begin, c, err));
     STI_TRY(check_certificate(c, err));
     STI_TRY(check_groups(c, begin, group, err));
+    STI_TRY(check_value(begin, c, err));
     return check_lse(c, err);
 }

@@ -29,11 +29,12 @@ typedef enum content {
     CERT_RECALL,
     CERT_ERR,
     CERT_REST,
+    VALUE,
     MASS,
     TEXT,
 } content;
 
-#define TENSORS_PER_LAYER 12
+#define TENSORS_PER_LAYER 13
 #define NAME_BYTES 40
 
 /* One tensor to be written. */
@@ -107,6 +108,7 @@ static void add_tensor(struct assembly *a, content what, int64_t i, int layer, s
         [CERT_RECALL] = "cert_recall",
         [CERT_ERR] = "cert_err",
         [CERT_REST] = "cert_rest",
+        [VALUE] = "value",
         [MASS] = "mass",
         [TEXT] = "text",
     };
@@ -133,6 +135,12 @@ static int64_t n_rest(const struct assembly *a, const sti_journal_layer *l)
         n += h.n_rest;
     }
     return n;
+}
+
+/* The layer's last chunk, which has the sizes of values if any has. */
+static sti_chunk last_chunk(const struct assembly *a, const sti_journal_layer *l)
+{
+    return sti_journal_chunk(a->j, l->chunk[l->n_chunk - 1]);
 }
 
 /* In order of falling element size: no tensor needs padding then. */
@@ -181,6 +189,9 @@ static void list_tensors(struct assembly *a)
             add_tensor(a, CERT_REST, l, j->layer[l].layer, ST_TENSOR_F32, j->layer[l].n_rec * n,
                        a->n_group);
     }
+    for (int64_t l = 0; l < j->n_layer; l++)
+        if (last_chunk(a, &j->layer[l]).h.n_value > 0)
+            add_tensor(a, VALUE, l, j->layer[l].layer, ST_TENSOR_F32, j->layer[l].n_rec, a->nbk);
     for (int64_t l = 0; l < j->n_layer; l++)
         if (j->layer[l].n_rec > 0)
             add_tensor(a, MASS, l, j->layer[l].layer, ST_TENSOR_F16, a->nnz[l], -1);
@@ -457,6 +468,7 @@ static st_status write_tensor(struct assembly *a, const struct item *it, size_t 
     case MASS: return write_entries(a, &j->layer[it->i], it->what, err);
     case LSE: return write_lse(a, &j->layer[it->i], err);
     case CERT_REST: return write_rest(a, &j->layer[it->i], err);
+    case VALUE: return sti_outfile_write(a->out, last_chunk(a, &j->layer[it->i]).value, bytes, err);
     case CERT_ROWS: return sti_outfile_write(a->out, a->samples.rows[it->i], bytes, err);
     case CERT_RECALL: return sti_outfile_write(a->out, a->samples.layer[it->i].recall, bytes, err);
     case CERT_ERR: return sti_outfile_write(a->out, a->samples.layer[it->i].err, bytes, err);

@@ -31,7 +31,8 @@ void sti_chunk_sizes(const sti_chunk_head *h, size_t bytes[STI_CHUNK_ARRAYS])
     bytes[8] = (size_t)(h->n_head * h->n_cert) * sizeof(float);                 /* cert_recall */
     bytes[9] = bytes[8];                                                        /* cert_err */
     bytes[10] = (size_t)(h->n_rec * h->n_rest * h->rest_width) * sizeof(float); /* cert_rest */
-    bytes[11] = (size_t)h->nnz * sizeof(uint16_t);                              /* mass */
+    bytes[11] = (size_t)(h->n_rec * h->n_value) * sizeof(float);                /* value */
+    bytes[12] = (size_t)h->nnz * sizeof(uint16_t);                              /* mass */
 }
 
 static bool within(int64_t x, int64_t lo, int64_t hi)
@@ -52,6 +53,9 @@ static bool head_ok(const sti_chunk_head *h, const sti_begin *b, const st_group 
         return false;
     if ((h->n_rest != 0 || h->rest_width != 0) &&
         (h->n_rec == 0 || h->n_rest != h->n_cert || h->rest_width != b->n_group))
+        return false;
+    if (h->n_value != 0 &&
+        (h->n_rec == 0 || end != b->n_tok || h->n_value != sti_ceil_div(b->n_tok, b->bk)))
         return false;
     return within(h->layer, 0, STI_LAYER_MAX) && within(h->kind, 0, ST_CHUNK_EXACT) &&
            within(h->n_head, 1, STI_HEAD_MAX) && within(h->n_rec, 0, h->n_head) &&
@@ -89,7 +93,8 @@ static sti_chunk view_chunk(const uint8_t *payload)
     c.cert_recall = (const float *)at[8];
     c.cert_err = (const float *)at[9];
     c.cert_rest = (const float *)at[10];
-    c.mass = (const uint16_t *)at[11];
+    c.value = (const float *)at[11];
+    c.mass = (const uint16_t *)at[12];
     return c;
 }
 
@@ -138,6 +143,14 @@ static bool groups_ok(const sti_chunk *c, int64_t n_group)
     return true;
 }
 
+static bool value_ok(const sti_chunk *c)
+{
+    for (int64_t i = 0; i < c->h.n_rec * c->h.n_value; i++)
+        if (!(c->value[i] >= 0 && c->value[i] < INFINITY))
+            return false;
+    return true;
+}
+
 static bool cert_ok(const sti_chunk *c)
 {
     int64_t next = c->h.first_query;
@@ -171,7 +184,7 @@ static bool chunk_ok(const sti_begin *b, const st_group *group, const uint8_t *p
         return false;
     c = view_chunk(payload);
     return rising_ok(c.head, h.n_rec, h.n_head) && rows_ok(&c, sti_ceil_div(b->n_tok, b->bk)) &&
-           groups_ok(&c, b->n_group) && cert_ok(&c);
+           groups_ok(&c, b->n_group) && value_ok(&c) && cert_ok(&c);
 }
 
 static bool begin_ok(const sti_begin *b)

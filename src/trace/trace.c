@@ -167,11 +167,14 @@ static st_status open_selection(const st_trace *t, sti_layer *l, st_error *err)
                         err));
     STI_TRY(find_tensor(t, layer_name(name, p->layer, "lse"), ST_TENSOR_F32, p->n_head,
                         t->info.n_tok, &l->lse, err));
+    STI_TRY(find_tensor(t, layer_name(name, p->layer, "value"), ST_TENSOR_F32, p->n_head,
+                        t->info.nbk, &l->value, err));
     p->head = l->head->data;
     p->indptr = l->indptr->data;
     p->indices = l->indices->data;
     p->mass = l->mass->data;
     p->lse = l->lse == NULL ? NULL : l->lse->data;
+    p->value = l->value == NULL ? NULL : l->value->data;
     return t->groups != NULL ? open_group_rows(t, l, err) : ST_OK;
 }
 

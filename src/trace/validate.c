@@ -122,6 +122,8 @@ static st_status check_selection(const st_trace *t, const sti_layer *l, st_error
     STI_TRY(check_mass(t, l, err));
     if (l->group_indptr != NULL)
         STI_TRY(check_group_rows(t, l, err));
+    if (l->value != NULL)
+        STI_TRY(check_floats(l->value, 0, FLT_MAX, err));
     return l->lse == NULL ? ST_OK : check_floats(l->lse, -INFINITY, FLT_MAX, err);
 }
 

@@ -73,6 +73,7 @@ void sti_writer_free_memory(st_trace_writer *w)
     sti_free(w->head);
     sti_free(w->group);
     sti_free(w->enc_group_indices);
+    sti_free(w->enc_value);
     sti_free(w->enc_group_indptr);
     sti_free(w->enc_group_sum);
     sti_free(w->enc_rest);
@@ -322,6 +323,19 @@ static st_status encode_rest(st_trace_writer *w, const st_chunk *c, st_error *er
     return ST_OK;
 }
 
+/* The sizes of values, of the recorded heads. */
+static st_status encode_value(st_trace_writer *w, const st_chunk *c, st_error *err)
+{
+    int64_t n = sti_ceil_div(w->begin.n_tok, w->begin.bk);
+    if (c->value == NULL || w->h.n_rec == 0)
+        return ST_OK;
+    w->h.n_value = n;
+    GROW(w, value, w->h.n_rec * n);
+    for (int64_t i = 0; i < w->h.n_rec; i++)
+        memcpy(w->enc_value + i * n, c->value + w->enc_head[i] * n, (size_t)n * sizeof *c->value);
+    return ST_OK;
+}
+
 static st_status encode_certificate(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
     int64_t n = w->h.n_head * w->h.n_cert;
@@ -343,7 +357,7 @@ static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *e
         {w->enc_group_indptr, 0},  {w->enc_head, 0},      {w->enc_indices, 0},
         {w->enc_group_indices, 0}, {w->enc_group_sum, 0}, {w->enc_lse, 0},
         {w->enc_recall, 0},        {w->enc_err, 0},       {w->enc_rest, 0},
-        {w->enc_mass, 0},
+        {w->enc_value, 0},         {w->enc_mass, 0},
     };
     sti_chunk_sizes(&w->h, size);
     for (int i = 0; i < STI_CHUNK_ARRAYS; i++)
@@ -360,6 +374,7 @@ st_status st_trace_writer_add(st_trace_writer *w, const st_chunk *c, st_error *e
     STI_TRY(encode_rows(w, c, err));
     STI_TRY(encode_groups(w, c, err));
     STI_TRY(encode_rest(w, c, err));
+    STI_TRY(encode_value(w, c, err));
     STI_TRY(encode_certificate(w, c, err));
     STI_TRY(append_chunk(w, c, err));
     w->state[c->layer].row_end = c->first_query + c->n_q;

@@ -25,6 +25,7 @@ typedef struct sample {
     int64_t cert_step; /* every so many rows is certified; 0: none */
     const st_group *group;
     int64_t n_group; /* 0: none */
+    bool value;      /* with sizes of values */
 } sample;
 
 /* Groups for the sample: with gaps, a single token, one that micro-batches share, one at the end.
@@ -73,6 +74,12 @@ static inline float sample_rest(int l, int h, int64_t r, int64_t j)
     return (float)((r * 3 + j * 5 + h + l) % 11) / 128.0f;
 }
 
+/* Size of the values of key block c. */
+static inline float sample_value(int l, int h, int64_t c)
+{
+    return (float)((c * 5 + h * 3 + l) % 17) * 0.125f;
+}
+
 static inline float sample_lse(int l, int h, int64_t row)
 {
     return (float)(row * 3 + h * 5 + l) * 0.25f;
@@ -95,7 +102,7 @@ typedef struct sample_chunk {
     float *mass, *lse, *recall, *err;
     int64_t *rows;
     st_group_sums groups;
-    float *rest;
+    float *rest, *value;
 } sample_chunk;
 
 static inline void sample_chunk_free(sample_chunk *x)
@@ -109,6 +116,7 @@ static inline void sample_chunk_free(sample_chunk *x)
     free(x->rows);
     free(x->groups.sum);
     free(x->rest);
+    free(x->value);
 }
 
 /* Fills in the sums and rests of a chunk's rows [first, end). */
@@ -135,6 +143,16 @@ static inline void sample_chunk_groups(sample_chunk *x, const sample *s, int l, 
     x->chunk.cert_rest = x->rest;
 }
 
+static inline void sample_chunk_value(sample_chunk *x, const sample *s, int l)
+{
+    int64_t nbk = (s->n_tok + s->bk - 1) / s->bk;
+    x->value = malloc((size_t)(s->n_head[l] * nbk) * sizeof *x->value);
+    for (int h = 0; h < s->n_head[l]; h++)
+        for (int64_t c = 0; c < nbk; c++)
+            x->value[h * nbk + c] = sample_value(l, h, c);
+    x->chunk.value = x->value;
+}
+
 /* The chunk of the l-th layer whose rows begin with `first`. */
 static inline void sample_chunk_make(sample_chunk *x, const sample *s, int l, int64_t first)
 {
@@ -152,7 +170,7 @@ static inline void sample_chunk_make(sample_chunk *x, const sample *s, int l, in
                             .indptr = malloc((size_t)(n_head * nbq + 1) * 8),
                             .indices = malloc(room * 4 + 4)};
     x->groups = (st_group_sums){.n = 0};
-    x->rest = NULL;
+    x->rest = x->value = NULL;
     x->mass = malloc(room * 4 + 4);
     x->lse = malloc(n_lse * 4);
     x->recall = malloc(n_lse * 4);
@@ -196,6 +214,8 @@ static inline void sample_chunk_make(sample_chunk *x, const sample *s, int l, in
                           .cert_err = x->err};
     if (s->n_group > 0)
         sample_chunk_groups(x, s, l, first, end);
+    if (s->value && end == s->n_tok)
+        sample_chunk_value(x, s, l);
 }
 
 /* Adds the chunks of micro-batches whose first row is in [begin, end), as a run does: layer after

@@ -239,7 +239,7 @@ static void test_uneven_layers(void)
 static void test_not_a_journal(void)
 {
     const char *part = sample_path("not.part"), *path = sample_path("not.safetensors");
-    sample_store(part, "STPART2\nxxxxxxxxyyyyyyyy", 24);
+    sample_store(part, "STPART9\nxxxxxxxxyyyyyyyy", 24);
     CHECK_STATUS(st_trace_salvage(part, path, NULL, NULL), ST_ERR_LIMIT);
     sample_store(part, "hello, this is no journal", 25);
     CHECK_STATUS(st_trace_salvage(part, path, NULL, NULL), ST_ERR_FORMAT);

@@ -195,8 +195,8 @@ static void mutate_journal(struct input *in)
     memcpy(&bytes, in->data + at + 8, 8);
     for (size_t i = 1 + pick(3); i > 0; i--) {
         struct input payload = {in->data + at + 24, bytes};
-        if (pick(2) == 0 && bytes > 112) /* a chunk's or the begin record's fields */
-            payload.size = 112;
+        if (pick(2) == 0 && bytes > 160) /* a chunk's or the begin record's fields */
+            payload.size = 160;
         poke(&payload, 0);
     }
     crc = crc32(in->data + at + 24, bytes, crc32(in->data + at + 4, 12, 0));
@@ -238,6 +238,7 @@ static struct input make_journal(void)
                             .group = s.group = sample_groups,
                             .n_group = s.n_group = SAMPLE_GROUPS};
     st_trace_writer *w;
+    s.value = true;
     if (st_trace_writer_create(sample_path("f.safetensors"), 50, 8, 4, &opt, &w, NULL) != ST_OK ||
         sample_tokens(&s, w, NULL) != ST_OK ||
         st_trace_writer_json(w, "recipe", "{\"seed\": 1}", NULL) != ST_OK ||
@@ -252,6 +253,7 @@ static struct input make_trace(void)
 {
     sample s = sample_default();
     st_trace_options opt = {.group = s.group = sample_groups, .n_group = s.n_group = SAMPLE_GROUPS};
+    s.value = true;
     if (sample_write(&s, sample_path("g.safetensors"), &opt, NULL) != ST_OK)
         abort();
     return load(sample_path("g.safetensors"));

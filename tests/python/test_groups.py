@@ -108,7 +108,7 @@ def vertical(truth, layer, head, correct):
     if correct and layer in truth["rows"]:
         far = far_rows(truth, layer)
         left = (truth["rest"][layer][head] / truth["width"] * far).sum()
-        share = left / (profile(truth) * far).sum()
+        share = 0.2 * left / (profile(truth) * far).sum()
         scores = scores * truth["recall"][layer][head].mean() + share * profile(truth)
     return scores
 

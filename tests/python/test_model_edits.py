@@ -95,6 +95,20 @@ def test_bad_edits(needle, option, spec, complaint):
     assert complaint in run(*options, option, spec, code=1).stderr
 
 
+@pytest.mark.parametrize("text, complaint", [
+    ("", "holds no edit"), ("# nothing\n\n", "holds no edit"), ("deny 1.2:3\n", "line 1, column 11"),
+    ("deny 0.0:9:1\nallow 0.0:9:1\n", "line 2, column 1"), ("deny 0.0:9:1\0\n", "a byte 0"),
+    ("deny 0.0:99999999999:1\n", "a number above"), ("keep -1.0:9:1\n", "line 1, column 6"), ("deny 0.0:9:9-9\n", "names no token"),
+    ("deny 99.0:9:1\n", "no layer 99")])
+def test_bad_files(needle, tmp_path, text, complaint):
+    """An edit on the command line beside it changes nothing about that."""
+    path = tmp_path / "bad.txt"
+    path.write_text(text)
+    for more in ((), ("--deny", "0.0:9:1-3")):
+        done = run(*needle[0], "--edits", path, *more, code=1)
+        assert complaint in done.stderr, done.stderr
+
+
 def test_nothing_left_to_read(needle):
     """Every row of one layer blind: its attention gives 0, and the run goes on."""
     options, *_ = needle

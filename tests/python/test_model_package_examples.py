@@ -88,17 +88,18 @@ def test_compare_models(tmp_path):
     assert [t.path for t in values["traces"]] == [str(p) for p in paths] and "emma" in said
 
 
+def test_nnsight():
+    pytest.importorskip("nnsight", reason="nnsight is not installed")
+    said, values = run("bridge_nnsight.py", SMOLLM2)
+    assert f"layer 10: (1, {values['tokens'].shape[1]}, 576)" in said
+    assert float(re.search(r"moved the logits by ([0-9.]+)", said).group(1)) > 0.01 and "layer 2 silent: L" in said
+
+
 def test_transformer_lens():
+    """The last one: a bridge keeps the model that it was given."""
     pytest.importorskip("transformer_lens", reason="TransformerLens is not installed")
     said, values = run("bridge_transformer_lens.py", SMOLLM2)
     shares = [float(x) for x in re.search(r"([0-9.]+) % of the patterns.*: ([0-9.]+) %\)", said).groups()]
     assert shares[0] == pytest.approx(shares[1], abs=8) and shares[0] > 40
     assert "patterns in the cache: 0 outputs of heads: 30" in said
     assert len(values["heads"]) == 270 and "without L0.H2: L" in said
-
-
-def test_nnsight():
-    pytest.importorskip("nnsight", reason="nnsight is not installed")
-    said, values = run("bridge_nnsight.py", SMOLLM2)
-    assert f"layer 10: (1, {values['tokens'].shape[1]}, 576)" in said
-    assert float(re.search(r"moved the logits by ([0-9.]+)", said).group(1)) > 0.01 and "layer 2 silent: L" in said

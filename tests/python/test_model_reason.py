@@ -140,7 +140,7 @@ def corrected(path, score):
                 left[layer, h], recall[layer, h] = rest[h], rec[h].mean()
     count = sum(far[layer].sum(0) for layer, _ in score)
     profile = np.divide(sum(x.sum(0) for x in left.values()), count, where=count > 0, out=np.zeros(n))
-    return {h: recall[h] * v + left[h].sum() / (profile * far[h[0]]).sum() * profile for h, v in score.items()}
+    return {h: recall[h] * v + 0.2 * left[h].sum() / (profile * far[h[0]]).sum() * profile for h, v in score.items()}
 
 
 def test_receivers_and_anchors(traces):
@@ -262,6 +262,8 @@ def test_refused(tmp_path):
     assert "two budgets" in reason(*at, "-m", MODEL, "--k", 9, "--pruned", 0.9, code=2)
     assert "--k auto" in reason(*at, "-m", MODEL, "--k", "auto", code=2)
     assert "layer is 29" in reason(*at, "-m", MODEL, "--layer", 29, "--hidden", tmp_path / "x", code=1)
+    (tmp_path / "long.txt").write_text("One more of ten thousand sentences. " * 10000)
+    assert "10000 sentences, with -m at most 4000" in reason("-f", tmp_path / "long.txt", "-m", MODEL, code=1)
     (tmp_path / "bad.txt").write_bytes(b"Broken \xff bytes. And more of them here.")
     assert "UTF-8" in reason("-f", tmp_path / "bad.txt", "-m", MODEL, code=1)
     assert not (tmp_path / "x").exists()

@@ -200,6 +200,8 @@ def test_sliding_window_model(needle, tmp_path):
     assert report["causal_pairs"] == 3 * 4 * n * (n + 1) // 2
     info = json.loads(run("info", tmp_path / "g.trace", "--json").stdout)
     assert info["pruned_fraction"] == pytest.approx(report["pruned_fraction"])
+    unseen = trace(*options[:2], "--k", "8", "--ubatch", "256", "--against", "none", model=GEMMA3)
+    assert unseen["kept_pairs"] - report["kept_pairs"] > 3 * 4 * 512 * 513 // 4, "exact until the window shows"
     pruned = trace(*options[:2], "--pruned", "0.95", model=GEMMA3)
     assert pruned["pruned_fraction"] >= 0.95, "the layers without a window, from their first row on"
     assert pruned["block_q"] < 32, "blocks that suit the length"

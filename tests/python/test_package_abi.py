@@ -58,12 +58,15 @@ def same(spelt, kind):
     return to is STRUCTS.get(base, SCALARS.get(base))
 
 
-@pytest.mark.parametrize("name", sorted(_abi.FUNCTIONS))
+DECLARED = _abi.FUNCTIONS | _abi.PLUGIN_FUNCTIONS
+
+
+@pytest.mark.parametrize("name", sorted(DECLARED))
 def test_function_is_as_the_header_says(name):
     result, parameters = prototypes()[name]
     spelt = [p.strip() for p in parameters.split(",")]
     spelt = [] if spelt == ["void"] else spelt
-    kind, kinds = _abi.FUNCTIONS[name]
+    kind, kinds = DECLARED[name]
     assert same(result, kind), f"{name} returns {result}"
     assert len(spelt) == len(kinds), f"{name}({parameters})"
     for one, its in zip(spelt, kinds):

@@ -78,3 +78,8 @@ def test_compare(bridge):
 def test_what_is_no_bridge():
     with pytest.raises(TypeError, match="TransformerBridge"):
         stl.trace(make("llama"), ids(20), k=4)
+
+
+def test_a_bridges_model_is_named(bridge):
+    with pytest.raises(TypeError, match="sparsetrace.transformer_lens"):
+        hf.trace(bridge.original_model, ids(20), k=4)

@@ -12,6 +12,7 @@ import subprocess
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACE = ROOT / "tests/golden/trace_v1/data/trace.safetensors"
@@ -48,8 +49,8 @@ def token_matrices(mass, n_tok, bq, bk, sink):
     return w
 
 
-def reference(source, target, sink, heads=None):
-    """flow, {layer: (at_source, between, at_target)}, {(layer, head): share}."""
+def reference(source, target, sink, heads=None, size=None):
+    """size {layer: [n_head, nbk]}: weights by value. Gives flow, {layer: (at_source, between, at_target)}, {(layer, head): share}."""
     n_tok, bq, bk, layers = load(TRACE)
     cell = np.array([t // bq * 1000 + t // bk for t in range(n_tok)])
     other_cell = cell[:, None] != cell[None, :]
@@ -57,12 +58,18 @@ def reference(source, target, sink, heads=None):
     step = {}
     for layer, (names, mass) in layers.items():
         w = token_matrices(mass, n_tok, bq, bk, sink)
-        norm = 1 + w.sum(axis=(0, 2))
+        base = np.ones(n_tok)
+        if size is not None:
+            attention = w.sum(axis=(0, 2))
+            w *= np.repeat(size[layer], bk, axis=1)[:, None, :n_tok]
+            reads = w.sum(axis=(0, 2))
+            base[reads > 0] = reads[reads > 0] / attention[reads > 0]
+        norm = base + w.sum(axis=(0, 2))
         for i, h in enumerate(names):
             if heads is not None and (layer, h) not in heads:
                 w[i] = 0
             used[layer, h] = w[i] / norm[:, None] * other_cell
-        step[layer] = (np.eye(n_tok) + w.sum(axis=0)) / norm[:, None]
+        step[layer] = (np.diag(base) + w.sum(axis=0)) / norm[:, None]
     own = ~other_cell / (~other_cell).sum(axis=1)[:, None]  # mean over the cell: its tokens are not told apart
     value = [own @ np.isin(np.arange(n_tok), np.arange(*source))]
     back = [own @ np.isin(np.arange(n_tok), np.arange(*target)) / (target[1] - target[0])]
@@ -83,8 +90,8 @@ def reference(source, target, sink, heads=None):
     return flow, where, share
 
 
-def route(*options):
-    run = subprocess.run([CLI, "route", TRACE, "--json", "--top", "1000", *options], capture_output=True, text=True)
+def route(*options, trace=TRACE):
+    run = subprocess.run([CLI, "route", trace, "--json", "--top", "1000", *options], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
@@ -143,3 +150,67 @@ def test_a_route_is_a_chain_of_stored_reads():
     weights = [x["weight"] for x in said["routes"]]
     assert weights == sorted(weights, reverse=True)
     assert sum(weights) <= said["flow"] * (1 + 1e-6)
+
+
+# ---- weights by value ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory):
+    """The golden trace with sizes of values of our own making, {layer: [n_head, nbk]} beside it."""
+    path = tmp_path_factory.mktemp("sized") / "sized.trace"
+    rng = np.random.default_rng(7)
+    with safe_open(TRACE, "np") as f:
+        tensors = {name: f.get_tensor(name) for name in f.keys()}
+        meta = f.metadata()
+    n_tok, bq, bk, layers = load(TRACE)
+    size = {}
+    for layer, (heads, mass) in layers.items():
+        size[layer] = rng.uniform(0, 3, (len(heads), mass.shape[2])).astype(np.float32)
+        size[layer][0, 2] = 0  # a read that writes nothing
+        tensors[f"layer.{layer}.value"] = size[layer]
+    save_file(tensors, path, meta)
+    return path, size
+
+
+@pytest.mark.parametrize("sink", ["drop", "keep"])
+@pytest.mark.parametrize("source, target", [((9, 14), (49, 50)), ((5, 6), (30, 41)), ((30, 45), (33, 47))])
+def test_flow_by_value(sized, source, target, sink):
+    path, size = sized
+    said = route("--from", "%d:%d" % source, "--to", "%d:%d" % target, "--sink", sink, trace=path)
+    assert said["by"] == "value"
+    flow, where, share = reference(source, target, sink == "keep", size=size)
+    assert said["flow"] == pytest.approx(flow, abs=1e-6) and flow > 0
+    for x in said["layers"]:
+        np.testing.assert_allclose([x["at_source"], x["between"], x["at_target"]], where[x["layer"]], atol=1e-6)
+    heads = {(x["layer"], x["head"]): x["share"] for x in said["heads"]}
+    for name, want in share.items():
+        assert heads.get(name, 0) == pytest.approx(want, abs=1e-6)
+    assert sum(x["weight"] for x in said["routes"]) <= flow * (1 + 1e-6)
+    for x in said["routes"]:
+        for hop in x["hops"]:
+            h = load(path)[3][hop["layer"]][0].index(hop["head"])
+            assert hop["size"] == size[hop["layer"]][h, hop["key"]["begin"] // 4] > 0
+
+
+def test_weight_can_be_chosen(sized):
+    path, _ = sized
+    by_mass = route("--from", "9:14", "--weight", "mass", trace=path)
+    assert by_mass["by"] == "mass" and by_mass["flow"] == route("--from", "9:14")["flow"]
+    assert route("--from", "9:14")["by"] == "mass"  # the golden trace has no sizes
+    refused = subprocess.run([CLI, "route", TRACE, "--from", "9:14", "--weight", "value"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "no sizes of values" in refused.stderr
+
+
+def test_equal_sizes_are_mass(sized, tmp_path):
+    """If everything that is read writes equally much, nothing is different, whatever the unit."""
+    with safe_open(sized[0], "np") as f:
+        tensors = {name: f.get_tensor(name) for name in f.keys()}
+        meta = f.metadata()
+    for name in tensors:
+        if name.endswith(".value"):
+            tensors[name] = np.full_like(tensors[name], 40.0)
+    save_file(tensors, tmp_path / "equal.trace", meta)
+    a, b = route("--from", "9:14", trace=tmp_path / "equal.trace"), route("--from", "9:14")
+    assert a["by"] == "value" and a["flow"] == pytest.approx(b["flow"], rel=1e-9)
+    assert [x["weight"] for x in a["routes"]] == pytest.approx([x["weight"] for x in b["routes"]], rel=1e-9)

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * route_run.c — running the tokens of a trace again, with the model that it was made with.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "route_run.h"
+
+st_status route_refuse(st_error *err, const char *option, const char *why)
+{
+    *err = (st_error){.status = ST_ERR_ARG, .position = -1};
+    snprintf(err->message, sizeof err->message, "%s: %s", option, why);
+    return ST_ERR_ARG;
+}
+
+static int64_t recipe_number(const st_trace *t, const char *pointer, int64_t otherwise)
+{
+    char text[32];
+    st_trace_value(t, "recipe", pointer, text, sizeof text);
+    return *text >= '0' && *text <= '9' ? strtoll(text, NULL, 10) : otherwise;
+}
+
+/* The trace's selection, as far as its recipe tells. */
+static st_select_params recipe_select(const st_trace *t)
+{
+    st_select_params p = st_select_params_default(), sound = p;
+    char text[32];
+    st_trace_info info;
+    st_trace_get_info(t, &info);
+    st_trace_value(t, "recipe", "/select/method", text, sizeof text);
+    if (*text != '\0')
+        st_select_method_parse(text, &p.method, NULL);
+    p.bq = info.bq;
+    p.bk = info.bk;
+    p.k = recipe_number(t, "/select/k", p.k);
+    p.sink_blk = (int)recipe_number(t, "/select/sink_blk", p.sink_blk);
+    p.window_blk = (int)recipe_number(t, "/select/window_blk", p.window_blk);
+    p.pooled =
+        strcmp(st_trace_value(t, "recipe", "/select/pooled", text, sizeof text), "true") == 0;
+    p.grow_tok = recipe_number(t, "/select/grow_tok", 0);
+    return st_select_params_check(&p, NULL) == ST_OK ? p : sound;
+}
+
+st_status route_run_open(route_run *run, const char *option, const st_trace *trace, st_error *err)
+{
+    st_model_params mp = st_model_params_default();
+    st_model_info info;
+    st_trace_info of;
+    char hash[80];
+    st_trace_get_info(trace, &of);
+    if (st_trace_tokens(trace) == NULL)
+        return route_refuse(err, option, "the trace holds no tokens to run again");
+    mp.n_thread = (int)run->n_thread;
+    mp.progress = (st_progress){out_progress, &run->bar};
+    out_catch_interrupt();
+    if (st_model_open(run->path, &mp, &run->model, err) != ST_OK) {
+        out_progress_end(&run->bar);
+        return err->status;
+    }
+    run->select = recipe_select(trace);
+    st_model_get_info(run->model, &info);
+    st_trace_value(trace, "recipe", "/model/sha256", hash, sizeof hash);
+    if (hash[0] == '\0' || strcmp(hash, info.sha256) == 0)
+        return ST_OK;
+    return route_refuse(err, option, "-m is another model than the trace's (sha256 differs)");
+}
+
+void route_run_close(route_run *run)
+{
+    st_model_free(run->model);
+    run->model = NULL;
+}
