@@ -114,6 +114,7 @@ def plot(found, path, limit):
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
+    from matplotlib import ticker
 
     _, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for ax, key, label in zip(axes, ("peak", "cpu"), ("peak memory, GiB", "CPU seconds")):
@@ -125,6 +126,8 @@ def plot(found, path, limit):
                 ax.plot(broken, [limit], marker="x", color=ax.lines[-1].get_color())
         ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel=label)
         ax.set_xticks(sorted({n for _, n, _ in found}), labels=sorted({n for _, n, _ in found}), rotation=45)
+        ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(ticker.ScalarFormatter())
         ax.minorticks_off()
         ax.grid(alpha=0.3)
     axes[0].axhline(limit, color="grey", linestyle=":")

@@ -12,8 +12,10 @@
 #include "engine/hidden.h"
 
 /* The mask has n_ubatch x n_ctx F16 values: the one thing in libllama that is not linear in the
- * sequence. Above this length shorter micro-batches keep it small. */
+ * sequence. Above these lengths shorter micro-batches keep it small; they cost time, since keys are
+ * packed and summaries visited once for each. */
 #define LONG_TOK 65536
+#define VERY_LONG_TOK 262144
 
 /* Above this length a copy of all keys in int8 is too much beside the cache. But scan, which reads
  * every key for every query block, would spend its time on making it again. */
@@ -111,7 +113,10 @@ static bool show_node(struct ggml_tensor *t, bool ask, void *ctx)
 
 int sti_run_ubatch(int64_t n_tok, int wish)
 {
-    int64_t n = wish > 0 ? wish : n_tok > LONG_TOK ? 512 : 2048;
+    int64_t n = wish > 0               ? wish
+                : n_tok > VERY_LONG_TOK ? 512
+                : n_tok > LONG_TOK      ? 1024
+                                        : 2048;
     return (int)sti_min(n, sti_round_up(n_tok, 32));
 }
 
