@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * prefill.c — the whole prefill of a prompt, three ways in one run: stock libllama (its flash
- * attention), our exact attention, our pruned attention (not recorded; budgets pooled and growing, as
- * `trace` has them by default, K in the mean). Same weights, cache type, threads and micro-batch.
+ * attention), our exact attention, our pruned attention (not recorded; budgets pooled and growing,
+ * as `trace` has them by default, K in the mean). Same weights, cache type, threads and micro-batch.
  * Shortest of N repetitions each.
  *
  *   bench_prefill MODEL.gguf K REPEATS THREADS STOCK_MAX_TOK PROMPT.txt ...
