@@ -2,7 +2,7 @@
  *
  * prefill.c — the whole prefill of a prompt, three ways in one run: stock libllama (its flash
  * attention), our exact attention, our pruned attention (not recorded; budgets pooled and growing,
- * as `trace` has them by default, K in the mean). Same weights, cache type, threads and micro-batch.
+ * as `trace` has them by default, K in the mean). Same weights, cache type, threads, micro-batch.
  * Shortest of N repetitions each.
  *
  *   bench_prefill MODEL.gguf K REPEATS THREADS STOCK_MAX_TOK PROMPT.txt ...
