@@ -42,7 +42,7 @@ typedef struct sti_work {
     int32_t *bits;
     uint64_t *item; /* [2 cap] scratch of order.c */
     int32_t *list[4]; /* a method's own */
-    int32_t *gather;  /* of the helpers in mass.c and node scoring: lives only inside one of them */
+    int32_t *gather;  /* of hip.c: lives only inside one of its helpers */
 } sti_work;
 
 sti_work *sti_work_new(const st_attn *a, const st_select_params *p, const st_keys *keys);
