@@ -154,8 +154,8 @@ static void rank_leaves(sti_work *w, const int32_t *leaf, int64_t n, int64_t mos
 }
 
 /* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2); or, where `ranked`
- * is given, into that. `known` [16] starts as the mass outside the shared range and ends with that of
- * everything pruned on the way. */
+ * is given, into that. `known` [16] starts as the mass outside the shared range and ends with that
+ * of everything pruned on the way. */
 static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, float *known,
                        int32_t *out, sti_proposal *ranked)
 {
