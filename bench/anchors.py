@@ -2,7 +2,7 @@
 """Receiver heads, anchors and dependencies of real chains of thought: pruned runs beside the exact one.
 
 usage: anchors.py SPARSETRACE MODEL TRACES.jsonl OUT.json [--limit N] [--pruned 0.97,0.98,0.99]
-                  [--select stream,hip,window] [--blocks 4x1] [--spread "--pooled on --grow off"] [--cert-share 0.003]
+                  [--select stream,hip,window] [--blocks auto] [--spread "--pooled on --grow off"] [--cert-share 0.0007]
                   [--threads 1] [--work DIR [--report]]
 
 TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of {"text", "depends_on",
@@ -70,10 +70,17 @@ def result_of(path):
 
 def run_pruned(args, folder, trace, method, pruned, out):
     rows = cert_rows(args, trace)
-    bq, bk = args.blocks.split("x")
+    bq, bk = blocks(args, trace, pruned)
     options = ["--pruned", f"{pruned + rows / trace['n_tok']:.6f}", "--select", method, "--block-q", bq, "--block-k", bk,
                "--cert-rows", rows]
     run(args, folder, trace["name"], out, options + (args.spread.split() if method == "stream" else []))
+
+
+def blocks(args, trace, pruned):
+    """auto: as sparsetrace reason takes them: 4 x 1, 1 x 1 where a row keeps fewer than 40 keys in the mean."""
+    if args.blocks == "auto":
+        return 1 if (1 - pruned) * trace["n_tok"] < 80 else 4, 1
+    return args.blocks.split("x")
 
 
 def cert_rows(args, trace):
@@ -322,9 +329,9 @@ def main():
     p.add_argument("--limit", type=int)
     p.add_argument("--pruned", default="0.97,0.98,0.99")
     p.add_argument("--select", default="stream,hip,window")
-    p.add_argument("--blocks", default="4x1")
+    p.add_argument("--blocks", default="auto")
     p.add_argument("--spread", default="--pooled on --grow off", help="of method stream's budget")
-    p.add_argument("--cert-share", type=float, default=0.003)
+    p.add_argument("--cert-share", type=float, default=0.0007)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--work", type=pathlib.Path)
     p.add_argument("--report", action="store_true")

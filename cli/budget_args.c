@@ -13,6 +13,11 @@
 
 #define SHORT_TOK 256
 
+/* Rows of a query block, from sentence to sentence, where a row keeps MANY_KEYS or more in the
+ * mean; of fewer, neighbours want too different ones to share them. */
+#define SENTENCE_ROWS 4
+#define MANY_KEYS 40
+
 budget_args budget_args_default(void)
 {
     st_select_params p = st_select_params_default();
@@ -27,9 +32,16 @@ budget_args budget_args_sentences(void)
     budget_args b = budget_args_default();
     b.otherwise = 0.97;
     b.grow = "off"; /* early sentences are read by all later ones: they must come out well */
-    b.block_q = 4;
+    b.else_q = SENTENCE_ROWS;
     b.block_k = 1;
     return b;
+}
+
+void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_tok,
+                               st_select_params *select)
+{
+    if (b->block_q == 0)
+        select->bq = (1.0 - pruned) * (double)n_tok < 2 * MANY_KEYS ? 1 : b->else_q;
 }
 
 bool budget_args_given(const budget_args *b)
@@ -115,7 +127,7 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
     st_error err;
     *p = st_select_params_default();
     *budget = ST_BUDGET_AUTO;
-    p->bq = b->block_q > 0 ? (int)b->block_q : p->bq;
+    p->bq = b->block_q > 0 ? (int)b->block_q : b->else_q > 0 ? b->else_q : p->bq;
     p->bk = b->block_k > 0 ? (int)b->block_k : p->bk;
     p->rows = (int)b->rows;
     if (b->select != NULL && st_select_method_parse(b->select, &p->method, &err) != ST_OK)

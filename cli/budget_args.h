@@ -15,6 +15,7 @@ typedef struct budget_args {
     double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
     bool pool_auto;      /* false. true: --k auto pools and grows too, unless told otherwise */
     int64_t block_q, block_k; /* 0: not typed */
+    int else_q;               /* rows of a query block if block_q is not typed; 0: the usual ones */
     int64_t rows;
 } budget_args;
 
@@ -30,9 +31,12 @@ void budget_args_blocks(const budget_args *b, int64_t n_tok, int64_t exact_below
                         st_select_params *select);
 
 /* For attention from sentence to sentence: 97 % pruned, budgets pooled but not growing along the
- * text, query blocks of 4 and key blocks of 1 token (docs/method/receivers.md has what others
- * lose). */
+ * text, key blocks of 1 token (docs/method/receivers.md has what others lose). */
 budget_args budget_args_sentences(void);
+/* Query blocks for it: of 4 tokens, of 1 where `pruned` of n_tok tokens leaves a row fewer than 40
+ * keys in the mean; what was typed stays. */
+void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_tok,
+                               st_select_params *select);
 
 /* Rows for a verb's option table; `b` is the budget_args to fill. */
 /* clang-format off */

@@ -19,7 +19,7 @@
 #define SENTENCES_MOST 4000
 
 /* Of the rows, at least so many. */
-#define CERT_SHARE 0.003
+#define CERT_SHARE 0.0007
 #define CERT_LEAST 4
 
 int64_t reason_n_hidden(const reason_model *m)
@@ -80,6 +80,8 @@ static int64_t certified(const reason_model *m, int64_t n_tok)
 static void set_budget(const reason_model *m, reason_run *r, st_trace_params *p)
 {
     double rows = (double)certified(m, r->n_tok) / (double)r->n_tok;
+    double share = p->budget == ST_BUDGET_PRUNED ? p->pruned : 0;
+    budget_args_sentence_rows(m->budget, share, r->n_tok, &p->select);
     p->cert_rows = (int)certified(m, r->n_tok);
     p->pruned += p->budget == ST_BUDGET_PRUNED && p->pruned + rows < 1.0 ? rows : 0.0;
     if (budget_args_too_short(m->budget, &p->select, p->pruned, r->n_tok, m->info.n_swa)) {
