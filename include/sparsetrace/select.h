@@ -73,9 +73,10 @@ typedef struct st_select_params {
                     quota, or 64. No more token pairs than without. Methods stream,
                     flat, scan, auto; not with mass                               */
     int64_t grow_tok; /* 0: the same k at every position. n > 0: the searched budget (k less the
-                         always-kept blocks) grows along the first n tokens, from 1/4 of k's to
-                         7/4, and stays there. -1: up to the last row of the call; engine.h takes it
-                         as the tokens of the prompt. Not for mass, whose k is only a bound      */
+                         always-kept blocks) grows along the first n tokens to seven times what it
+                         is at first, and is twice that in the last min(64, n / 32) of them and
+                         beyond; its mean is k's. -1: up to the last row of the call; engine.h takes
+                         it as the tokens of the prompt. Not for mass, whose k is only a bound  */
 } st_select_params;
 
 ST_API st_select_params st_select_params_default(void);

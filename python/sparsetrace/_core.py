@@ -26,8 +26,8 @@ class Params:
     method: stream, flat, scan, exact, hip, window or auto. bq, bk: rows of a query block, keys of a key block. k: kept
     key blocks per query block, always-kept ones included. mass: 0, or the share of the mass to keep (then k is the
     most). pooled: heads and neighbouring query blocks share their budgets, and k is a mean. grow_tok: length over
-    which budgets grow from 1/4 of k's to 7/4; 0: they do not, -1: up to the last row (hf: the prompt). Raises
-    ValueError or TypeError by the field's name."""
+    which budgets grow to seven times what they are at first, doubled in the last 64 tokens; 0: they do not, -1: up to
+    the last row (hf: the prompt). Raises ValueError or TypeError by the field's name."""
 
     method: str = "stream"
     bq: int = 32

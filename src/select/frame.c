@@ -6,13 +6,18 @@
 #include "base/util.h"
 #include "select/frame.h"
 
-/* A growing budget at row `first`: 1/4 of `searched` at first, 7/4 in the end, so that over all
- * rows it is `searched`. Query blocks round in turn up and down, so that 8 neighbours have their
- * sum. */
+#define TAIL_TOK 64 /* last rows whose budget is doubled, at most a 32nd of the sequence */
+
+/* A growing budget at row `first`: seven times as much in the end as at first and twice that in the
+ * tail, so that over all rows it is `searched`. Query blocks round in turn up and down, so that 8
+ * neighbours have their sum. */
 static int64_t grown(int64_t searched, int64_t first, int64_t length, int64_t number)
 {
     int64_t at = sti_min(first, length);
-    double part = (double)searched * (double)(length + 6 * at) / (double)(4 * length);
+    int64_t tail = sti_min(TAIL_TOK, length / 32);
+    double part = (double)searched * (double)(length + 6 * at) / (double)(4 * length + 7 * tail);
+    if (first >= length - tail)
+        part *= 2;
     return (int64_t)(part + (double)(2 * (5 * number % 8) + 1) / 16);
 }
 

@@ -214,7 +214,9 @@ def make_frame(p, first_query, n_q, qb):
     f.quota = searched
     if p.grow_tok != 0:
         length = p.grow_tok if p.grow_tok > 0 else first_query + n_q
-        f.quota = int(searched * (length + 6 * min(first, length)) / (4 * length) + (2 * (5 * qb % 8) + 1) / 16)
+        tail = min(64, length // 32)
+        part = searched * (length + 6 * min(first, length)) / (4 * length + 7 * tail)
+        f.quota = int(part * (2 if first >= length - tail else 1) + (2 * (5 * qb % 8) + 1) / 16)
     f.budget = f.quota = min(f.quota, hi - lo)
     if p.pooled and searched > 0:
         f.budget = min(max(4 * f.quota, 64), hi - lo)
