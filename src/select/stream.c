@@ -298,8 +298,11 @@ bool sti_select_stream(sti_work *w, sti_unit *u, int h)
 
 int64_t sti_proposes(const st_select_params *p, const sti_unit *u, int descent)
 {
-    return sti_max((int64_t)ceil((double)p->rerank * (double)u->quota),
-                   (int64_t)pool_beam[descent] * p->beam);
+    int64_t least = (int64_t)pool_beam[descent] * p->beam;
+    int64_t n = sti_max((int64_t)ceil((double)p->rerank * (double)u->quota), least);
+    if (descent == BY_EXEMPLAR) /* 2.5 quotas, while the least beam reaches so many */
+        n = sti_max(n, sti_min((5 * u->quota + 1) / 2, 2 * least));
+    return n;
 }
 
 int64_t sti_proposals_most(const st_select_params *p, const sti_unit *u)

@@ -312,7 +312,9 @@ class Selector:
 
     def proposes(self, unit, by):
         """Leaves that a head of a pool proposes in a descent, on average."""
-        return max(int(np.ceil(self.p.rerank * unit.quota)), POOL_BEAM[by] * self.p.beam)
+        least = POOL_BEAM[by] * self.p.beam
+        n = max(int(np.ceil(self.p.rerank * unit.quota)), least)
+        return max(n, min((5 * unit.quota + 1) // 2, 2 * least)) if by == "exemplar" else n
 
     def descend(self, r, unit, by, known, ranked=False):
         """-> leaves, and what is known now; ranked: [(worth, leaf)] instead, best first"""
