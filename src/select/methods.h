@@ -20,8 +20,9 @@ typedef struct sti_proposal {
     int64_t n;
 } sti_proposal;
 
-/* Pooled: what a head of a unit may propose in each descent on average, and the most it can. */
-int64_t sti_proposes(const st_select_params *p, const sti_unit *u);
+/* Pooled: what a head of a unit may propose on average in a descent (0: by exemplars, 1: by
+ * bounds), and the most it can in any. */
+int64_t sti_proposes(const st_select_params *p, const sti_unit *u, int descent);
 int64_t sti_proposals_most(const st_select_params *p, const sti_unit *u);
 
 /* stream in two steps: propose by exemplars and by bounds, and choose among the union. The unit has

@@ -53,8 +53,30 @@ static uint64_t *sort_items(uint64_t *item, int64_t n)
     return from;
 }
 
+/* Different blocks as bits of a set that begins at block `first`. */
+static void sort_in_set(int32_t *block, int64_t n, int32_t first, uint64_t *word, int64_t n_word)
+{
+    memset(word, 0, (size_t)n_word * sizeof *word);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t at = (uint32_t)(block[i] - first);
+        word[at / 64] |= (uint64_t)1 << at % 64;
+    }
+    for (int64_t i = 0, m = 0; i < n_word; i++)
+        for (uint64_t rest = word[i]; rest != 0; rest &= rest - 1)
+            block[m++] = first + (int32_t)(64 * i) + __builtin_ctzll(rest);
+}
+
 void sti_sort_blocks(int32_t *block, int64_t n, uint64_t *item)
 {
+    int32_t first = INT32_MAX, last = INT32_MIN;
+    for (int64_t i = 0; i < n; i++) {
+        first = block[i] < first ? block[i] : first;
+        last = block[i] > last ? block[i] : last;
+    }
+    if (n > 0 && (last - first) / 64 < 2 * n) { /* near enough to each other for the scratch */
+        sort_in_set(block, n, first, item, (last - first) / 64 + 1);
+        return;
+    }
     for (int64_t i = 0; i < n; i++)
         item[i] = (uint64_t)(uint32_t)block[i] << 32;
     item = sort_items(item, n);

@@ -15,7 +15,7 @@ int64_t sti_top(sti_work *w, const float *score, int64_t n, int64_t keep, int32_
 /* The same, the largest score first. */
 int64_t sti_top_ordered(sti_work *w, const float *score, int64_t n, int64_t keep, int32_t *out);
 
-/* Ascending. item: scratch [2 n]. */
+/* Ascending; all different. item: scratch [2 n]. */
 void sti_sort_blocks(int32_t *block, int64_t n, uint64_t *item);
 
 #endif

@@ -44,7 +44,7 @@ static void propose_task(void *ctx, int64_t task, int thread)
 static void settle_proposals(sti_choosing *j, int64_t unit, int descent, const sti_unit *u,
                              sti_pooled *list)
 {
-    int64_t n_head = j->sel->n_head, most = sti_proposes(&j->p, u);
+    int64_t n_head = j->sel->n_head, most = sti_proposes(&j->p, u, descent);
     for (int64_t h = 0; h < n_head; h++) {
         sti_proposal *x = &j->proposal[2 * (h * j->n_unit + unit) + descent];
         for (int64_t i = 0; i < x->n && i < j->p.beam; i++) /* so many of each head in any case */

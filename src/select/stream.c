@@ -19,11 +19,10 @@ enum descent { BY_EXEMPLAR, BY_BOUNDS };
 /* Above this many candidate keys a beam of twice the width keeps the needle (measured: docs). */
 #define WIDE_BEAM_TOK 32768
 
-/* Where budgets are pooled, more candidates are looked at: one query block may take many. */
-#define POOL_BEAM 4
-
-/* Each head of a pool proposes so many times the least beam on average, or rerank * its quota. */
-#define POOL_PROPOSE 4
+/* Where budgets are pooled, more candidates are looked at, one query block may take many: so many
+ * times the least beam, and so many are proposed of a head, on average (or rerank * its quota). The
+ * bounds are there for the few that exemplars miss. */
+static const int pool_beam[] = {[BY_EXEMPLAR] = 4, [BY_BOUNDS] = 2};
 
 struct range {
     int64_t lo, hi; /* candidate leaves */
@@ -39,11 +38,11 @@ static bool inside(struct range leaves, int level, int64_t node)
     return (node << level) >= leaves.lo && ((node + 1) << level) <= leaves.hi;
 }
 
-static int64_t beam_width(const st_select_params *p, const sti_unit *u)
+static int64_t beam_width(const st_select_params *p, const sti_unit *u, enum descent by)
 {
     int64_t beam = p->beam;
     if (p->pooled)
-        beam *= POOL_BEAM;
+        beam *= pool_beam[by];
     else if ((u->hi - u->lo) * p->bk >= WIDE_BEAM_TOK)
         beam *= 2;
     return sti_max(beam, u->quota);
@@ -133,7 +132,7 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
 static int64_t n_proposed(const sti_work *w, const sti_unit *u)
 {
     int64_t n = (int64_t)ceil((double)w->p->rerank * (double)u->quota);
-    return sti_max(n, 2 * (w->p->pooled ? POOL_BEAM : 1) * (int64_t)w->p->beam);
+    return sti_max(n, 2 * (w->p->pooled ? pool_beam[BY_EXEMPLAR] : 1) * (int64_t)w->p->beam);
 }
 
 /* The best `most` of the scored leaves as blocks, the best first, each worth its share of the mass
@@ -162,7 +161,7 @@ static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, 
     _Alignas(64) float inv[R16], edge[R16];
     const sti_key_head *head = &w->keys->head[kv];
     struct range leaves = {u->lo - 1, u->hi - 1};
-    int64_t beam = beam_width(w->p, u), n = 0;
+    int64_t beam = beam_width(w->p, u, by), n = 0;
     int32_t *frontier = w->list[1], *full = w->list[2];
     int level = 0;
     memcpy(edge, known, sizeof edge);
@@ -256,7 +255,7 @@ static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
 
 static bool reserve(sti_work *w, const sti_unit *u)
 {
-    int64_t cand = u->hi - u->lo, beam = beam_width(w->p, u);
+    int64_t cand = u->hi - u->lo, beam = beam_width(w->p, u, BY_EXEMPLAR);
     int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam + 4;
     return sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(n_proposed(w, u), cand)));
 }
@@ -297,22 +296,25 @@ bool sti_select_stream(sti_work *w, sti_unit *u, int h)
 
 /* ---- where the heads of a pool propose together (pooled.c) ----------------------------------- */
 
-int64_t sti_proposes(const st_select_params *p, const sti_unit *u)
+int64_t sti_proposes(const st_select_params *p, const sti_unit *u, int descent)
 {
-    return sti_max((int64_t)ceil((double)p->rerank * (double)u->quota),
-                   (int64_t)POOL_PROPOSE * p->beam);
+    int64_t least = (int64_t)pool_beam[descent] * p->beam;
+    int64_t n = sti_max((int64_t)ceil((double)p->rerank * (double)u->quota), least);
+    if (descent == BY_EXEMPLAR) /* 2.5 quotas, while the least beam reaches so many */
+        n = sti_max(n, sti_min((5 * u->quota + 1) / 2, 2 * least));
+    return n;
 }
 
 int64_t sti_proposals_most(const st_select_params *p, const sti_unit *u)
 {
-    return sti_max(2 * beam_width(p, u), sti_proposes(p, u));
+    return sti_max(2 * beam_width(p, u, BY_EXEMPLAR), sti_proposes(p, u, BY_EXEMPLAR));
 }
 
 bool sti_propose_stream(sti_work *w, const sti_unit *u, int h, sti_proposal proposal[2])
 {
     int kv = sti_kv_head(w->a, h);
     _Alignas(64) float known[R16], pruned[R16];
-    if (u->hi - u->lo <= sti_proposes(w->p, u)) { /* all there is */
+    if (u->hi - u->lo <= sti_proposes(w->p, u, BY_EXEMPLAR)) { /* all there is */
         for (int64_t b = u->lo; b < u->hi; b++) {
             proposal->gain[proposal->n] = STK_FLT_MAX;
             proposal->block[proposal->n++] = (int32_t)b;

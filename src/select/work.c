@@ -3,6 +3,7 @@
  * work.c — scratch memory and the tile of sampled rows.
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/attn_rows.h"
 #include "base/util.h"
@@ -122,7 +123,7 @@ static void sample_lane(sti_work *w, int h, int r, int64_t row, bool nodes)
 {
     sti_row_tile *t = &w->tile;
     int d = w->a->d_k, dp = w->keys->dp;
-    int8_t v[2048] = {0};
+    int8_t v[2048];
     int32_t sum;
     sti_read_row(w->q_row, &w->a->q, h, row, d);
     for (int c = 0; c < d; c++)
@@ -134,6 +135,7 @@ static void sample_lane(sti_work *w, int h, int r, int64_t row, bool nodes)
         t->q2[r] = square_norm(w->q_row, d);
         t->q2_root[r] = sqrtf(t->q2[r]);
     }
+    memset(v + d, 0, (size_t)(dp - d));
     sti_kernels()->quant_i8_row(v, &t->q_scale[r], &sum, w->q_row, d);
     tile_put(t->q, v, dp, r);
     t->lo[r] = sti_row_lo(w->a, row);

@@ -14,6 +14,7 @@ import numpy as np
 F = np.float32
 LANES = 16
 PROPOSE = 8  # query blocks that descend together
+POOL_BEAM = {"exemplar": 4, "bounds": 2}  # times the least beam, where budgets are pooled
 
 
 @dataclass
@@ -309,15 +310,17 @@ class Selector:
         y = (v[idx] @ r.q.T).astype(F) * (scale[idx][:, None] * slope[None, :]) + base
         return running_sum(fast_bits(y))
 
-    def proposes(self, unit):
+    def proposes(self, unit, by):
         """Leaves that a head of a pool proposes in a descent, on average."""
-        return max(int(np.ceil(self.p.rerank * unit.quota)), 4 * self.p.beam)
+        least = POOL_BEAM[by] * self.p.beam
+        n = max(int(np.ceil(self.p.rerank * unit.quota)), least)
+        return max(n, min((5 * unit.quota + 1) // 2, 2 * least)) if by == "exemplar" else n
 
     def descend(self, r, unit, by, known, ranked=False):
         """-> leaves, and what is known now; ranked: [(worth, leaf)] instead, best first"""
         p, levels = self.p, self.keys.levels
         lo, hi = unit.lo - 1, unit.hi - 1
-        wide = 4 if p.pooled else 2 if (hi - lo) * p.bk >= 32768 else 1
+        wide = POOL_BEAM[by] if p.pooled else 2 if (hi - lo) * p.bk >= 32768 else 1
         beam = max(p.beam * wide, unit.quota)
         level = 0
         if p.method != "flat":
@@ -367,11 +370,11 @@ class Selector:
 
     def ranked(self, unit):
         """What a pool's head proposes for a unit, of each descent [(worth, block)], best first."""
-        if unit.hi - unit.lo <= self.proposes(unit):
+        if unit.hi - unit.lo <= self.proposes(unit, "exemplar"):
             return [(np.inf, b) for b in range(unit.lo, unit.hi)], []
         r = self.rows_of(unit.frames, LANES // PROPOSE)
         known = self.edge_mass(r, unit)[2]
-        lists = [self.descend(r, unit, by, known, ranked=True) for by in ("exemplar", "bounds")]
+        lists = [self.descend(r, unit, by, known, ranked=True) for by in POOL_BEAM]
         return [[(np.inf if i < self.p.beam else w, leaf + 1) for i, (w, leaf) in enumerate(x)] for x in lists]
 
     def weigh(self, unit, rows, candidate, pruned):
@@ -522,9 +525,9 @@ def propose_pools(selectors, p, units):
             continue
         unit, own = Unit(frames), [set() for _ in selectors]
         ranked = [s.ranked(unit) for s in selectors]
-        for descent in (0, 1):
+        for descent, by in enumerate(POOL_BEAM):
             lists = [(Frame(0, 0, 1, 0, 0, 0), x[descent]) for x in ranked]
-            for blocks, kept in zip(own, settle(lists, len(selectors) * selectors[0].proposes(unit))):
+            for blocks, kept in zip(own, settle(lists, len(selectors) * selectors[0].proposes(unit, by))):
                 blocks.update(int(b) for b in kept)
         for h, blocks in enumerate(own):
             proposed[h][i] = sorted(blocks)
