@@ -66,7 +66,7 @@ typedef struct st_select_params {
                                 descents take 2 rows of each of 8 neighbouring query blocks.) */
     int beam;                /* 16: least beam width of the descents, >= 1                    */
     float rerank;            /* 1.5: each descent proposes rerank * (searched budget) leaves,
-                                at least 2 * beam (pooled, by exemplars: 4 * beam); 1..64     */
+                                at least 2 * beam (pooled: 8 * beam); 1..64                   */
     bool pooled; /* false. true: k is a mean; the budgets of all heads and 8 neighbouring
                     query blocks go where they are worth most (share of the mass times
                     share still missing), a query block keeping at most 4 times its

@@ -6,8 +6,28 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "select/choosing.h"
+#include "kernels/kernels.h"
 #include "select/mass.h"
+#include "select/methods.h"
+#include "select/order.h"
+#include "select/settle.h"
+
+/* One task: (head, unit of `unit` neighbouring query blocks). Row of the selection:
+ * head * nbq + block. */
+struct job {
+    const st_attn *a;
+    st_select_params p;
+    const st_keys *keys;
+    st_selection *sel;
+    sti_frame *frame; /* [nbq] */
+    int unit;
+    int64_t n_unit;  /* of a head */
+    int64_t *offset; /* [n_row + 1] where a row may be written into sel->indices */
+    int64_t *count;  /* [n_row] */
+    float *gain;     /* where budgets are pooled: beside sel->indices, of the kept candidates */
+    sti_work **work; /* [n_thread] */
+    bool *failed;    /* [n_thread] */
+};
 
 /* Blocks that weigh together (all that scan does, and all that a mass budget can use), or propose
  * together if those are more. */
@@ -19,7 +39,7 @@ static int unit_size(const st_select_params *p)
                                                          : STI_PROPOSE;
 }
 
-static void use_method(sti_choosing *j, st_select_method method)
+static void use_method(struct job *j, st_select_method method)
 {
     int64_t first = j->sel->first_blk, last = first + j->sel->nbq - 1;
     j->p.method = method;
@@ -30,7 +50,10 @@ static void use_method(sti_choosing *j, st_select_method method)
 /* All frames of a unit together, or each alone if they have too little in common. */
 static bool choose_unit(sti_work *w, sti_unit *u, int h)
 {
-    if (sti_unit_apart(u)) {
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < u->n; i++)
+        least = sti_min(least, sti_frame_candidates(u->frame[i]));
+    if (u->n > 1 && u->hi - u->lo < least / 2) {
         bool ok = true;
         for (int i = 0; i < u->n; i++) {
             sti_unit one = sti_unit_make(&u->frame[i], 1);
@@ -67,15 +90,16 @@ static int64_t choose_nothing(const sti_work *w, const sti_frame *f, int32_t *ke
     return n;
 }
 
-void sti_choosing_blocks(const sti_choosing *j, int64_t unit, int size, int64_t *begin,
-                         int64_t *end)
+/* Query blocks [*begin, *end) of a unit, as numbers in the selection. */
+static void unit_blocks(const struct job *j, int64_t unit, int64_t *begin, int64_t *end)
 {
-    int64_t first = (j->sel->first_blk / size + unit) * size;
+    int64_t first = (j->sel->first_blk / j->unit + unit) * j->unit;
     *begin = sti_max(first - j->sel->first_blk, 0);
-    *end = sti_min(first + size - j->sel->first_blk, j->sel->nbq);
+    *end = sti_min(first + j->unit - j->sel->first_blk, j->sel->nbq);
 }
 
-void sti_choosing_close(sti_choosing *j, int64_t row, int64_t b)
+/* The always-kept blocks around the chosen ones of row `row`, query block b of the selection. */
+static void close_row(struct job *j, int64_t row, int64_t b)
 {
     const sti_frame *f = &j->frame[b];
     int32_t *out = j->sel->indices + j->offset[row];
@@ -90,7 +114,7 @@ void sti_choosing_close(sti_choosing *j, int64_t row, int64_t b)
 
 static void select_task(void *ctx, int64_t task, int thread)
 {
-    sti_choosing *j = ctx;
+    struct job *j = ctx;
     sti_work *w = j->work[thread];
     bool alone = j->p.method == ST_SELECT_EXACT || j->p.method == ST_SELECT_HIP ||
                  j->p.method == ST_SELECT_WINDOW;
@@ -98,7 +122,7 @@ static void select_task(void *ctx, int64_t task, int thread)
     int64_t begin, end, which[R16], row0 = h * j->sel->nbq;
     const sti_frame *frame[R16];
     sti_unit u;
-    sti_choosing_blocks(j, task % j->n_unit, j->unit, &begin, &end);
+    unit_blocks(j, task % j->n_unit, &begin, &end);
     for (int64_t b = begin; b < end; b++) {
         const sti_frame *f = &j->frame[b];
         int32_t *kept = j->sel->indices + j->offset[row0 + b] + (f->cand_lo - f->blk_lo);
@@ -120,9 +144,7 @@ static void select_task(void *ctx, int64_t task, int thread)
             if (sti_frame_pooled(frame[i]))
                 u.gain[i] = j->gain + at;
         }
-        const sti_proposal *proposed = j->proposal != NULL ? &j->proposal[2 * task] : NULL;
-        if (!(proposed != NULL && proposed->n > 0 ? sti_weigh_stream(w, &u, h, proposed)
-                                                  : choose_unit(w, &u, h))) {
+        if (!choose_unit(w, &u, h)) {
             j->failed[thread] = true;
             return;
         }
@@ -130,16 +152,70 @@ static void select_task(void *ctx, int64_t task, int thread)
             j->count[row0 + which[i]] = u.n_kept[i];
     }
     for (int64_t b = begin; b < end && !j->p.pooled; b++)
-        sti_choosing_close(j, row0 + b, b);
+        close_row(j, row0 + b, b);
 }
 
-static bool run(sti_choosing *j, st_pool *pool)
+/* ---- pooled budgets -------------------------------------------------------------------------- */
+
+/* Query blocks [*begin, *end) of a pool, as numbers in the selection. */
+static void pool_blocks(const struct job *j, int64_t pool, int64_t *begin, int64_t *end)
 {
-    if (j->p.pooled && (j->p.method == ST_SELECT_STREAM || j->p.method == ST_SELECT_FLAT))
-        sti_pooled_propose(j, pool);
+    int64_t first = (j->sel->first_blk / STI_POOL + pool) * STI_POOL;
+    *begin = sti_max(first - j->sel->first_blk, 0);
+    *end = sti_min(first + STI_POOL - j->sel->first_blk, j->sel->nbq);
+}
+
+static void pool_task(void *ctx, int64_t pool, int thread)
+{
+    struct job *j = ctx;
+    int64_t begin, end, n = 0, budget = 0, most = 0, n_head = j->sel->n_head;
+    sti_pooled *list;
+    uint64_t *item;
+    pool_blocks(j, pool, &begin, &end);
+    for (int64_t b = begin; b < end; b++)
+        most = sti_max(most, j->frame[b].budget);
+    list = sti_alloc((size_t)((end - begin) * n_head) * sizeof *list);
+    item = sti_alloc((size_t)most * 2 * sizeof *item);
+    if (list == NULL || item == NULL) {
+        sti_free(list);
+        sti_free(item);
+        j->failed[thread] = true;
+        return;
+    }
+    for (int64_t b = begin; b < end; b++)
+        for (int64_t h = 0; h < n_head && sti_frame_pooled(&j->frame[b]); h++) {
+            int64_t row = h * j->sel->nbq + b;
+            list[n++] = (sti_pooled){
+                .gain = j->gain + j->offset[row], .n = j->count[row], .cost = j->frame[b].n_row};
+            budget += j->frame[b].quota * j->frame[b].n_row;
+        }
+    sti_settle(list, n, budget);
+    n = 0;
+    for (int64_t b = begin; b < end; b++)
+        for (int64_t h = 0; h < n_head; h++) {
+            const sti_frame *f = &j->frame[b];
+            int64_t row = h * j->sel->nbq + b;
+            if (sti_frame_pooled(f)) {
+                j->count[row] = list[n++].keep;
+                sti_sort_blocks(j->sel->indices + j->offset[row] + (f->cand_lo - f->blk_lo),
+                                j->count[row], item);
+            }
+            close_row(j, row, b);
+        }
+    sti_free(list);
+    sti_free(item);
+}
+
+static int64_t n_pool(const st_selection *sel)
+{
+    return (sel->first_blk + sel->nbq - 1) / STI_POOL - sel->first_blk / STI_POOL + 1;
+}
+
+static bool run(struct job *j, st_pool *pool)
+{
     sti_pool_run(pool, j->sel->n_head * j->n_unit, select_task, j);
     if (j->p.pooled)
-        sti_pooled_settle(j, pool);
+        sti_pool_run(pool, n_pool(j->sel), pool_task, j);
     for (int t = 0; t < st_pool_size(pool); t++)
         if (j->failed[t])
             return false;
@@ -154,7 +230,7 @@ static bool run(sti_choosing *j, st_pool *pool)
 #define SHORT_MEAN 0.02f
 
 struct check {
-    sti_choosing *job;
+    struct job *job;
     const int64_t *block; /* query blocks looked at */
     float *missed;        /* [n_block * n_head] */
 };
@@ -162,7 +238,7 @@ struct check {
 static void check_task(void *ctx, int64_t task, int thread)
 {
     struct check *c = ctx;
-    sti_choosing *j = c->job;
+    struct job *j = c->job;
     sti_work *w = j->work[thread];
     int h = (int)(task % j->sel->n_head);
     int64_t qb = c->block[task / j->sel->n_head], own = (int64_t)h * j->sel->nbq + qb;
@@ -188,7 +264,7 @@ static void check_task(void *ctx, int64_t task, int thread)
 
 /* Spot check on the last query block (it holds the row that predicts the next token) and on one
  * more. */
-static bool stream_is_short(sti_choosing *j, st_pool *pool)
+static bool stream_is_short(struct job *j, st_pool *pool)
 {
     int64_t nbq = j->sel->nbq,
             block[2] = {nbq - 1, (int64_t)(sti_mix((uint64_t)nbq) % (uint64_t)nbq)};
@@ -215,7 +291,7 @@ static bool stream_is_short(sti_choosing *j, st_pool *pool)
     return is_short || sum > SHORT_MEAN * (float)(n_block * n_head);
 }
 
-static bool run_auto(sti_choosing *j, st_keys *keys, st_pool *pool)
+static bool run_auto(struct job *j, st_keys *keys, st_pool *pool)
 {
     use_method(j, keys->scan ? ST_SELECT_SCAN : ST_SELECT_STREAM);
     if (!run(j, pool))
@@ -274,7 +350,7 @@ static void pack(st_selection *sel, const int64_t *offset, const int64_t *count)
     sel->indptr[n_task] = n;
 }
 
-static bool job_alloc(sti_choosing *j, st_pool *pool)
+static bool job_alloc(struct job *j, st_pool *pool)
 {
     int64_t n_task = j->sel->n_head * j->sel->nbq;
     j->frame = sti_alloc((size_t)j->sel->nbq * sizeof *j->frame);
@@ -301,7 +377,7 @@ static bool job_alloc(sti_choosing *j, st_pool *pool)
     return j->sel->indices != NULL;
 }
 
-static void job_free(sti_choosing *j, st_pool *pool)
+static void job_free(struct job *j, st_pool *pool)
 {
     for (int t = 0; j->work != NULL && t < st_pool_size(pool); t++)
         sti_work_free(j->work[t]);
@@ -311,7 +387,6 @@ static void job_free(sti_choosing *j, st_pool *pool)
     sti_free(j->work);
     sti_free(j->failed);
     sti_free(j->gain);
-    sti_free(j->proposal);
 }
 
 static bool needs_keys(st_select_method method)
@@ -322,7 +397,7 @@ static bool needs_keys(st_select_method method)
 static st_status select_with(const st_attn *a, const st_select_params *p, st_keys *keys,
                              st_pool *pool, st_selection **sel, st_error *err)
 {
-    sti_choosing j = {.a = a, .p = *p, .keys = keys};
+    struct job j = {.a = a, .p = *p, .keys = keys};
     bool ok;
     j.sel = selection_new(a, p->bq, p->bk);
     ok = j.sel != NULL && job_alloc(&j, pool);

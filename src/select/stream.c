@@ -19,10 +19,8 @@ enum descent { BY_EXEMPLAR, BY_BOUNDS };
 /* Above this many candidate keys a beam of twice the width keeps the needle (measured: docs). */
 #define WIDE_BEAM_TOK 32768
 
-/* Where budgets are pooled, more candidates are looked at, one query block may take many: so many
- * times the least beam, and so many are proposed of a head, on average (or rerank * its quota). The
- * bounds are there for the few that exemplars miss. */
-static const int pool_beam[] = {[BY_EXEMPLAR] = 4, [BY_BOUNDS] = 2};
+/* Where budgets are pooled, more candidates are looked at: one query block may take many. */
+#define POOL_BEAM 4
 
 struct range {
     int64_t lo, hi; /* candidate leaves */
@@ -38,12 +36,12 @@ static bool inside(struct range leaves, int level, int64_t node)
     return (node << level) >= leaves.lo && ((node + 1) << level) <= leaves.hi;
 }
 
-static int64_t beam_width(const st_select_params *p, const sti_unit *u, enum descent by)
+static int64_t beam_width(const sti_work *w, const sti_unit *u)
 {
-    int64_t beam = p->beam;
-    if (p->pooled)
-        beam *= pool_beam[by];
-    else if ((u->hi - u->lo) * p->bk >= WIDE_BEAM_TOK)
+    int64_t beam = w->p->beam;
+    if (w->p->pooled)
+        beam *= POOL_BEAM;
+    else if ((u->hi - u->lo) * w->p->bk >= WIDE_BEAM_TOK)
         beam *= 2;
     return sti_max(beam, u->quota);
 }
@@ -76,12 +74,11 @@ static void node_masses(sti_work *w, const sti_level *level, enum descent by, co
         k->fexp_f32_r16(w->t_r, q->top, n);
 }
 
-/* Row-normalised mass of the nodes into w->score; inv [16]: what a row's masses are multiplied by.
- */
-static void node_shares(sti_work *w, const float *known, int64_t n, float *inv)
+/* Row-normalised mass of the nodes into w->score. */
+static void node_shares(sti_work *w, const float *known, int64_t n)
 {
     const sti_kernel_table *k = sti_kernels();
-    _Alignas(64) float total[R16];
+    _Alignas(64) float total[R16], inv[R16];
     memcpy(total, known, sizeof total);
     k->lanesum_f32_r16(total, w->t_r, n);
     for (int r = 0; r < R16; r++)
@@ -132,39 +129,19 @@ static int64_t split_edges(const int32_t *frontier, int64_t n, struct range leav
 static int64_t n_proposed(const sti_work *w, const sti_unit *u)
 {
     int64_t n = (int64_t)ceil((double)w->p->rerank * (double)u->quota);
-    return sti_max(n, 2 * (w->p->pooled ? pool_beam[BY_EXEMPLAR] : 1) * (int64_t)w->p->beam);
+    return sti_max(n, 2 * (w->p->pooled ? POOL_BEAM : 1) * (int64_t)w->p->beam);
 }
 
-/* The best `most` of the scored leaves as blocks, the best first, each worth its share of the mass
- * times the share still missing before it, means over the rows. edge, inv [16]. */
-static void rank_leaves(sti_work *w, const int32_t *leaf, int64_t n, int64_t most,
-                        const float *edge, const float *inv, sti_proposal *out)
-{
-    float missing = 0.0f, lanes = (float)w->tile.n, to_mean = 1.0f / (lanes * lanes);
-    out->n = sti_top_ordered(w, w->score, n, most, out->block);
-    for (int r = 0; r < w->tile.n; r++)
-        missing += 1.0f - edge[r] * inv[r];
-    for (int64_t i = 0; i < out->n; i++) {
-        float share = w->score[out->block[i]];
-        out->gain[i] = missing > 0.0f ? share * missing * to_mean : 0.0f;
-        missing -= share;
-        out->block[i] = leaf[out->block[i]] + 1;
-    }
-}
-
-/* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2); or, where `ranked`
- * is given, into that. `known` [16] starts as the mass outside the shared range and ends with that
- * of everything pruned on the way. */
+/* One descent: leaves it proposes, ascending, into `out` (uses lists 1 and 2). `known` [16] starts
+ * as the mass outside the shared range and ends with that of everything pruned on the way. */
 static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, float *known,
-                       int32_t *out, sti_proposal *ranked)
+                       int32_t *out)
 {
-    _Alignas(64) float inv[R16], edge[R16];
     const sti_key_head *head = &w->keys->head[kv];
     struct range leaves = {u->lo - 1, u->hi - 1};
-    int64_t beam = beam_width(w->p, u, by), n = 0;
+    int64_t beam = beam_width(w, u), n = 0;
     int32_t *frontier = w->list[1], *full = w->list[2];
     int level = 0;
-    memcpy(edge, known, sizeof edge);
     if (w->p->method != ST_SELECT_FLAT)
         while (nodes_touched(leaves, level) > 2 * beam)
             level++;
@@ -173,16 +150,12 @@ static int64_t descend(sti_work *w, const sti_unit *u, int kv, enum descent by, 
     for (;; level--) {
         int64_t left, right, keep = level > 0 ? beam : n_proposed(w, u), n_keep, n_next = 0;
         int64_t n_full = split_edges(frontier, n, leaves, level, full, &left, &right);
-        if (level == 0 && n_full <= keep && ranked == NULL) {
+        if (level == 0 && n_full <= keep) {
             memcpy(out, full, (size_t)n_full * sizeof *out);
             return n_full;
         }
         node_masses(w, &head->level[level], by, full, n_full);
-        node_shares(w, known, n_full, inv);
-        if (level == 0 && ranked != NULL) {
-            rank_leaves(w, full, n_full, 2 * beam, edge, inv, ranked);
-            return ranked->n;
-        }
+        node_shares(w, known, n_full);
         n_keep = sti_top(w, w->score, n_full, keep, out);
         keep_pruned_mass(w, known, n_full, out, n_keep);
         for (int64_t i = 0; i < n_keep; i++)
@@ -225,8 +198,8 @@ static int64_t propose(sti_work *w, const sti_unit *u, int h, int rows, float *p
     sti_edge_mass(w, u, h, known);
     memcpy(pruned, known, sizeof known);
     memcpy(ignored, known, sizeof known);
-    n_ex = descend(w, u, kv, BY_EXEMPLAR, pruned, w->list[0], NULL);
-    n_bd = descend(w, u, kv, BY_BOUNDS, ignored, w->list[3], NULL);
+    n_ex = descend(w, u, kv, BY_EXEMPLAR, pruned, w->list[0]);
+    n_bd = descend(w, u, kv, BY_BOUNDS, ignored, w->list[3]);
     n = unite(w->list[1], w->list[0], n_ex, w->list[3], n_bd);
     for (int64_t i = 0; i < n; i++)
         w->list[1][i]++; /* leaf to block */
@@ -253,97 +226,30 @@ static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
     return end;
 }
 
-static bool reserve(sti_work *w, const sti_unit *u)
-{
-    int64_t cand = u->hi - u->lo, beam = beam_width(w->p, u, BY_EXEMPLAR);
-    int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam + 4;
-    return sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(n_proposed(w, u), cand)));
-}
-
-/* Each part of the unit keeps its own of the n candidates. */
-static void weigh(sti_work *w, sti_unit *u, int h, const int32_t *candidate, int64_t n,
-                  const float *pruned)
-{
-    _Alignas(64) float known[R16];
-    for (int i = 0; i < u->n;) {
-        sti_unit part;
-        int end = part_of_unit(&part, u, i, R16 / w->p->rows);
-        sti_work_sample(w, &part, h, w->p->rows, false);
-        sti_edge_mass(w, &part, h, known);
-        sti_candidate_mass(w, h, candidate, n);
-        sti_rank(w, &part, h, pruned);
-        for (; i < end; i++)
-            u->n_kept[i] = part.n_kept[i - (end - part.n)];
-    }
-}
-
 bool sti_select_stream(sti_work *w, sti_unit *u, int h)
 {
-    int64_t n;
-    _Alignas(64) float pruned[R16];
-    if (!reserve(w, u))
+    int64_t cand = u->hi - u->lo, n;
+    int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam_width(w, u) + 4;
+    int share = R16 / w->p->rows;
+    _Alignas(64) float pruned[R16], known[R16];
+    if (!sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(n_proposed(w, u), cand))))
         return false;
-    if (u->n <= R16 / w->p->rows) { /* the same lanes propose and weigh */
+    if (u->n <= share) { /* the same lanes propose and weigh */
         n = propose(w, u, h, w->p->rows, pruned);
         sti_candidate_mass(w, h, w->list[1], n);
         sti_rank(w, u, h, pruned);
         return true;
     }
     n = propose(w, u, h, R16 / STI_PROPOSE, pruned);
-    weigh(w, u, h, w->list[1], n, pruned);
-    return true;
-}
-
-/* ---- where the heads of a pool propose together (pooled.c) ----------------------------------- */
-
-int64_t sti_proposes(const st_select_params *p, const sti_unit *u, int descent)
-{
-    int64_t least = (int64_t)pool_beam[descent] * p->beam;
-    int64_t n = sti_max((int64_t)ceil((double)p->rerank * (double)u->quota), least);
-    if (descent == BY_EXEMPLAR) /* 2.5 quotas, while the least beam reaches so many */
-        n = sti_max(n, sti_min((5 * u->quota + 1) / 2, 2 * least));
-    return n;
-}
-
-int64_t sti_proposals_most(const st_select_params *p, const sti_unit *u)
-{
-    return sti_max(2 * beam_width(p, u, BY_EXEMPLAR), sti_proposes(p, u, BY_EXEMPLAR));
-}
-
-bool sti_propose_stream(sti_work *w, const sti_unit *u, int h, sti_proposal proposal[2])
-{
-    int kv = sti_kv_head(w->a, h);
-    _Alignas(64) float known[R16], pruned[R16];
-    if (u->hi - u->lo <= sti_proposes(w->p, u, BY_EXEMPLAR)) { /* all there is */
-        for (int64_t b = u->lo; b < u->hi; b++) {
-            proposal->gain[proposal->n] = STK_FLT_MAX;
-            proposal->block[proposal->n++] = (int32_t)b;
-        }
-        return true;
+    for (int i = 0; i < u->n;) {
+        sti_unit part;
+        int end = part_of_unit(&part, u, i, share);
+        sti_work_sample(w, &part, h, w->p->rows, false);
+        sti_edge_mass(w, &part, h, known);
+        sti_candidate_mass(w, h, w->list[1], n);
+        sti_rank(w, &part, h, pruned);
+        for (; i < end; i++)
+            u->n_kept[i] = part.n_kept[i - (end - part.n)];
     }
-    if (!reserve(w, u))
-        return false;
-    sti_work_sample(w, u, h, R16 / STI_PROPOSE, true);
-    sti_edge_mass(w, u, h, known);
-    for (int by = BY_EXEMPLAR; by <= BY_BOUNDS; by++) {
-        memcpy(pruned, known, sizeof pruned);
-        descend(w, u, kv, (enum descent)by, pruned, w->list[0], &proposal[by]);
-    }
-    return true;
-}
-
-bool sti_weigh_stream(sti_work *w, sti_unit *u, int h, const sti_proposal proposal[2])
-{
-    static const float nothing[R16] = {0}; /* pruned mass matters to a mass budget only */
-    int64_t n;
-    if (!reserve(w, u))
-        return false;
-    for (int by = BY_EXEMPLAR; by <= BY_BOUNDS; by++) {
-        int32_t *list = w->list[by == BY_EXEMPLAR ? 0 : 3];
-        memcpy(list, proposal[by].block, (size_t)proposal[by].n * sizeof *list);
-        sti_sort_blocks(list, proposal[by].n, w->item);
-    }
-    n = unite(w->list[1], w->list[0], proposal[BY_EXEMPLAR].n, w->list[3], proposal[BY_BOUNDS].n);
-    weigh(w, u, h, w->list[1], n, nothing);
     return true;
 }

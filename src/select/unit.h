@@ -43,15 +43,4 @@ static inline sti_unit sti_unit_make(const sti_frame *const *frame, int n)
     return u;
 }
 
-/* Its frames have too little in common: less than half of the candidates of the one with fewest. */
-static inline bool sti_unit_apart(const sti_unit *u)
-{
-    int64_t least = INT64_MAX;
-    for (int i = 0; i < u->n; i++) {
-        int64_t n = sti_frame_candidates(u->frame[i]);
-        least = n < least ? n : least;
-    }
-    return u->n > 1 && u->hi - u->lo < least / 2;
-}
-
 #endif

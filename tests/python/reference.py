@@ -14,7 +14,6 @@ import numpy as np
 F = np.float32
 LANES = 16
 PROPOSE = 8  # query blocks that descend together
-POOL_BEAM = {"exemplar": 4, "bounds": 2}  # times the least beam, where budgets are pooled
 
 
 @dataclass
@@ -233,11 +232,6 @@ class Unit:
         self.blk_hi = max(f.blk_hi for f in frames)
         self.quota = max(f.quota for f in frames)
 
-    def apart(self):
-        """The frames have too little in common to go together."""
-        least = min(f.cand_hi - f.cand_lo for f in self.frames)
-        return len(self.frames) > 1 and self.hi - self.lo < least // 2
-
 
 class Rows:
     """The sampled rows of one head and unit, as int8 lanes."""
@@ -310,32 +304,21 @@ class Selector:
         y = (v[idx] @ r.q.T).astype(F) * (scale[idx][:, None] * slope[None, :]) + base
         return running_sum(fast_bits(y))
 
-    def proposes(self, unit, by):
-        """Leaves that a head of a pool proposes in a descent, on average."""
-        least = POOL_BEAM[by] * self.p.beam
-        n = max(int(np.ceil(self.p.rerank * unit.quota)), least)
-        return max(n, min((5 * unit.quota + 1) // 2, 2 * least)) if by == "exemplar" else n
-
-    def descend(self, r, unit, by, known, ranked=False):
-        """-> leaves, and what is known now; ranked: [(worth, leaf)] instead, best first"""
+    def descend(self, r, unit, by, known):
         p, levels = self.p, self.keys.levels
         lo, hi = unit.lo - 1, unit.hi - 1
-        wide = POOL_BEAM[by] if p.pooled else 2 if (hi - lo) * p.bk >= 32768 else 1
+        wide = 4 if p.pooled else 2 if (hi - lo) * p.bk >= 32768 else 1
         beam = max(p.beam * wide, unit.quota)
         level = 0
         if p.method != "flat":
             while ((hi - 1) >> level) - (lo >> level) + 1 > 2 * beam:
                 level += 1
-        frontier, edge_mass = np.arange(lo >> level, ((hi - 1) >> level) + 1), known
+        frontier = np.arange(lo >> level, ((hi - 1) >> level) + 1)
         while True:
             whole = ((frontier << level) >= lo) & (((frontier + 1) << level) <= hi)
             full, edge = frontier[whole], frontier[~whole]
             mass = self.node_masses(r, levels[level], by, full)
-            inv = divided(r.weight, running_sum(mass, known))
-            score = tree16(mass * inv)
-            if level == 0 and ranked:
-                order = top(score, 2 * beam)
-                return self.by_gain(full[order], score[order], edge_mass * inv, range(r.n))
+            score = tree16(mass * divided(r.weight, running_sum(mass, known)))
             keep = beam if level > 0 else max(int(np.ceil(p.rerank * unit.quota)), (8 if p.pooled else 2) * p.beam)
             chosen = np.sort(top(score, keep))
             known = running_sum(np.delete(mass, chosen, 0), known)
@@ -367,15 +350,6 @@ class Selector:
         ex, pruned = self.descend(r, unit, "exemplar", known)
         bd, _ = self.descend(r, unit, "bounds", known)
         return r, np.union1d(ex, bd) + 1, pruned - known
-
-    def ranked(self, unit):
-        """What a pool's head proposes for a unit, of each descent [(worth, block)], best first."""
-        if unit.hi - unit.lo <= self.proposes(unit, "exemplar"):
-            return [(np.inf, b) for b in range(unit.lo, unit.hi)], []
-        r = self.rows_of(unit.frames, LANES // PROPOSE)
-        known = self.edge_mass(r, unit)[2]
-        lists = [self.descend(r, unit, by, known, ranked=True) for by in POOL_BEAM]
-        return [[(np.inf if i < self.p.beam else w, leaf + 1) for i, (w, leaf) in enumerate(x)] for x in lists]
 
     def weigh(self, unit, rows, candidate, pruned):
         """-> kept candidates of each frame, by exact mass on `rows` rows of each"""
@@ -442,10 +416,10 @@ class Selector:
                 halves += [(a, mid), (mid, b)] if mid > a else [(mid, b)]
             chunks = halves
 
-    def together(self, frames, proposed=None):
+    def together(self, frames):
         """Kept candidates of frames of one unit."""
         p, unit = self.p, Unit(frames)
-        if unit.apart():
+        if len(frames) > 1 and unit.hi - unit.lo < min(f.cand_hi - f.cand_lo for f in frames) // 2:
             return [self.together([f])[0] for f in frames]
         share = LANES // p.rows
         if p.method == "scan":
@@ -453,17 +427,14 @@ class Selector:
         if len(frames) <= share:
             _, candidate, pruned = self.propose(unit, p.rows)
             return self.weigh(unit, p.rows, candidate, pruned)
-        if proposed is None:
-            _, candidate, pruned = self.propose(unit, LANES // PROPOSE)
-        else:
-            candidate, pruned = proposed, F(0)
+        _, candidate, pruned = self.propose(unit, LANES // PROPOSE)
         kept = []
         for part in sorted({f.number % PROPOSE // share for f in frames}):
             some = [f for f in frames if f.number % PROPOSE // share == part]
             kept += self.weigh(Unit(some, unit.lo, unit.hi), p.rows, candidate, pruned)
         return kept
 
-    def select(self, frames, proposed=None):
+    def select(self, frames):
         """Kept candidates of the frames of one unit; of pooled ones (worth, block), best first."""
         p, chosen, asked = self.p, {}, []
         for f in frames:
@@ -479,7 +450,7 @@ class Selector:
             else:
                 asked.append(f)
         if asked:
-            chosen.update(zip((f.number for f in asked), self.together(asked, proposed)))
+            chosen.update(zip((f.number for f in asked), self.together(asked)))
         return [chosen[f.number] for f in frames]
 
 
@@ -513,50 +484,24 @@ def settle_pools(chosen):
             chosen[h][i] = (chosen[h][i][0], blocks)
 
 
-def propose_pools(selectors, p, units):
-    """-> per head, per unit the blocks that are weighed, or None where a unit proposes for itself: what the heads
-    propose for a unit is cut at one worth, each descent's for itself."""
-    proposed = [[None] * len(units) for _ in selectors]
-    if not p.pooled or p.method not in ("stream", "flat"):
-        return proposed
-    for i, frames in enumerate(units):
-        frames = [f for f in frames if f.pooled]
-        if len(frames) <= LANES // p.rows or Unit(frames).apart():
-            continue
-        unit, own = Unit(frames), [set() for _ in selectors]
-        ranked = [s.ranked(unit) for s in selectors]
-        for descent, by in enumerate(POOL_BEAM):
-            lists = [(Frame(0, 0, 1, 0, 0, 0), x[descent]) for x in ranked]
-            for blocks, kept in zip(own, settle(lists, len(selectors) * selectors[0].proposes(unit, by))):
-                blocks.update(int(b) for b in kept)
-        for h, blocks in enumerate(own):
-            proposed[h][i] = sorted(blocks)
-    return proposed
-
-
 def select(q, k, scale, p, first_query=None, cap=0.0):
     """-> indptr, indices of [n_head * nbq] rows."""
     n_head, n_q, _ = q.shape
     first_query = k.shape[1] - n_q if first_query is None else first_query
     group = n_head // k.shape[0]
     blocks = range(first_query // p.bq, (first_query + n_q - 1) // p.bq + 1)
-    share = LANES // p.rows
-    size = share if p.method == "scan" or p.mass > 0 else max(share, PROPOSE)
-    units = [
-        [make_frame(p, first_query, n_q, qb) for qb in range(unit * size, (unit + 1) * size) if qb in blocks]
-        for unit in range(blocks[0] // size, blocks[-1] // size + 1)
-    ]
-    indptr, indices, selectors = [0], [], []
+    indptr, indices, chosen = [0], [], [[] for _ in range(n_head)]
     for h in range(n_head):
         g = h // group
         if h % group == 0:
             keys = Keys(k[g], q[g * group : (g + 1) * group], first_query, p.bk)
-        selectors.append(Selector(q[h], keys, scale, first_query, p, cap))
-    proposed = propose_pools(selectors, p, units)
-    chosen = [
-        [x for frames, own in zip(units, proposed[h]) for x in zip(frames, s.select(frames, own))]
-        for h, s in enumerate(selectors)
-    ]
+        selector = Selector(q[h], keys, scale, first_query, p, cap)
+        share = LANES // p.rows
+        size = share if p.method == "scan" or p.mass > 0 else max(share, PROPOSE)
+        for unit in range(blocks[0] // size, blocks[-1] // size + 1):
+            own = [qb for qb in range(unit * size, (unit + 1) * size) if qb in blocks]
+            frames = [make_frame(p, first_query, n_q, qb) for qb in own]
+            chosen[h] += zip(frames, selector.select(frames))
     settle_pools(chosen)
     for f, kept in (x for head in chosen for x in head):
         indices += sorted(f.always() + [int(b) for b in kept])

@@ -188,18 +188,6 @@ def test_pooled_budgets(tmp_path, method, seed):
     assert together["kept_pairs"] <= alone["kept_pairs"]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("method", ["stream", "flat"])
-def test_heads_of_a_pool_propose_together(tmp_path, method, seed):
-    """Long enough for the heads' proposals to be cut; queries that are near keys, more or less, make heads differ."""
-    q, k, v = operands(50 + seed, "F32", 3, 1, 200, 1500, 16, 16)
-    for h in range(3):
-        q[h] = (0.3 + h) * k[0, np.random.default_rng(seed + h).integers(0, 40 * (1 + 9 * h), 200)]
-    p = Problem(q, k, v, bq=8, bk=4, method=method, rows=8 if seed else 4)
-    p.options = ["--k", least_k(8, 4) + 4 + 40 * (seed % 2), "--pooled", "on"]
-    check_all(p, tmp_path)
-
-
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("options", [["--grow", "on"], ["--grow", "on", "--pooled", "on"]])
 @pytest.mark.parametrize("method", ["stream", "scan"])
