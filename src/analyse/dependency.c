@@ -73,8 +73,8 @@ static st_status add_heads(struct means *m, const st_trace *t, int64_t near, st_
 
 const double *st_dependency_weights(void)
 {
-    static const double weight[ST_DEPENDENCY_WEIGHTS] = {0.8489, -1.763, 0.8821,
-                                                         2.0,    0.9093, -7.793};
+    static const double weight[ST_DEPENDENCY_WEIGHTS] = {0.6291, -2.158, 0.8607,
+                                                         2.287,  1.257,  -6.894};
     return weight;
 }
 
