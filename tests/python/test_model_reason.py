@@ -101,6 +101,18 @@ def test_one_run_pruned(traces):
         assert 0.97 <= t["run"]["pruned"] < 0.975 and 0.3 < t["run"]["recall"] <= 1  # certified rows count as kept
 
 
+def test_query_blocks_by_what_a_row_keeps(tmp_path):
+    """Of 4 tokens; of 1 where a share leaves a row fewer than 40 keys in the mean; as typed where typed."""
+    line = json.loads(GOLDEN.read_text().splitlines()[0])
+    (tmp_path / "in.txt").write_text(line["full_text"][:3000])
+    out = tmp_path / "out.trace"
+    for options, rows in (((), 1), (("--pruned", 0.8), 4), (("--block-q", 8), 8), (("--k", 32), 4)):
+        reason("-f", tmp_path / "in.txt", "-m", MODEL, "-o", out, *options)
+        with safe_open(out, "np") as f:
+            geometry = json.loads(f.metadata()["geometry"])
+        assert (geometry["bq"], geometry["bk"]) == (rows, 1), options
+
+
 def matrices(path):
     """{(layer, head): A [S, S]}, token counts [S], whether sentence 0 has the first token."""
     out = {}
