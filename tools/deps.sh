@@ -8,8 +8,8 @@
 #   <printed>/yyjson    yyjson.c yyjson.h
 #
 # deps.sh json prints a directory with yyjson only (the sanitizer build needs no llama.cpp). deps.sh onednn
-# prints one with include/oneapi/dnnl and lib/libdnnl.so.3, or nothing: on a processor that does not multiply
-# BF16 it would be no faster than ggml, and where it cannot be had, ggml multiplies.
+# prints one with include/oneapi/dnnl and lib/libdnnl.so.3, or nothing: without AVX2, and where it cannot be
+# had, ggml multiplies.
 #
 # llama.cpp comes from SPARSETRACE_LLAMA_PREFIX (an installation that also has ggml-backend-impl.h), else
 # from the source tree SPARSETRACE_LLAMA_SRC, else from the pinned package. The cache key holds the package's
@@ -104,7 +104,7 @@ build_onednn() { # prefix
 }
 
 if [ "${1:-}" = onednn ]; then
-    grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null || exit 0
+    grep -qw avx2 /proc/cpuinfo 2>/dev/null || exit 0
     prefix=$cache/deps/onednn-$(lock_line onednn-cpu-gomp | cut -d' ' -f2)
     (with_lock onednn build_onednn "$prefix") ||
         { say "without oneDNN: matrix products go through ggml, at two thirds of the speed"; exit 0; }

@@ -3,8 +3,8 @@
  * linear.h — matrix products with BF16 weights, by oneDNN where its shared library is found.
  *
  * Once attention is sparse these products are most of a run. ggml multiplies BF16 at two thirds of
- * the rate that the processor can; oneDNN comes within a few per cent of it, on the weights as they
- * lie in the model, with the same rounding (operands BF16, sums F32).
+ * the rate that the processor can; oneDNN comes nearer to it, with the same rounding (operands BF16,
+ * sums F32), where there are instructions for BF16 and where there is AVX2 alone.
  */
 #ifndef STI_LINEAR_H
 #define STI_LINEAR_H
@@ -14,7 +14,7 @@
 #include "sparsetrace/ggml.h"
 
 /* Whether the node is GGML_OP_MUL_MAT of BF16 weights [n_out, n_in] with F32 rows [n_row, n_in],
- * n_row at least 32, the library is here, and the processor multiplies BF16. Any thread. */
+ * n_row at least 32, and the library is here. Any thread. */
 bool sti_linear_supported(const struct ggml_tensor *op);
 
 /* What a context keeps between products. */

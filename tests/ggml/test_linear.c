@@ -115,7 +115,7 @@ int main(void)
     ours = ggml_backend_dev_init(device, NULL);
     if (st_ggml_linear() == NULL) {
         check_declined(GGML_TYPE_BF16, 64, "BF16 without oneDNN");
-        printf("SKIP: no oneDNN here, or the processor does not multiply BF16\n");
+        printf("SKIP: no oneDNN here, or a processor without AVX2\n");
         return check_report() != 0 ? 1 : 77;
     }
     printf("%s\n", st_ggml_linear());
@@ -129,6 +129,7 @@ int main(void)
         check_product(1, 1, 45, 1);
         check_product(130, 7, 1000, 1);
         check_product(48, 50, 20, 3);
+        check_product(64, 600, 500, 1);
         check_row_alone();
     }
     check_declined(GGML_TYPE_BF16, 31, "31 rows");

@@ -442,7 +442,7 @@ static void test_hostile(void)
     free(bad);
 }
 
-#define N_TRY 120
+#define N_TRY 60
 
 /* Random changes behind good checksums: the call comes back, with an error or a sound trace. */
 static void test_by_chance(void)
