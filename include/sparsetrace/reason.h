@@ -189,7 +189,8 @@ typedef struct st_flow {
     float lean; /* 0..1: mean attention of its tokens that falls on earlier sentences */
     float used; /* the most that a later sentence, ST_NEAR (groups.h) or more behind it, looks at
                    its tokens, in units of what it looks at such tokens on average */
-    bool dead;  /* no later one looks at it more than at others: used below the document's bound */
+    bool dead;  /* no anchor, and no later one looks at it more than at others: used below the
+                   document's bound */
     bool jump;  /* a claim that leans on little */
 } st_flow;
 

@@ -88,11 +88,15 @@ static void find_flow(struct look *l)
     }
 }
 
-static void find_dead(struct look *l, st_quality *q)
+/* What receiver heads go back to is no dead end, little as the mean of all heads may look at it. */
+static void find_dead(struct look *l, const int64_t *anchor, int64_t n_anchor, st_quality *q)
 {
     int64_t n_judged = 0, n_dead = 0;
-    for (int64_t j = 0; j < l->n; j++) {
+    for (int64_t j = 0; j < l->n; j++)
         l->out[j].dead = l->out[j].used < (float)DEAD;
+    for (int64_t i = 0; i < n_anchor; i++)
+        l->out[anchor[i]].dead = false;
+    for (int64_t j = 0; j < l->n; j++) {
         n_judged += !isnan(l->out[j].used);
         n_dead += l->out[j].dead;
     }
@@ -276,7 +280,7 @@ st_status st_quality_of_attention(const st_tagger *t, const char *text, const st
     if (status == ST_OK) {
         n_anchor = st_anchors(a->receiver, n, ANCHORS, anchor);
         find_flow(&l);
-        find_dead(&l, q);
+        find_dead(&l, anchor, n_anchor, q);
         find_jumps(&l, q);
         find_support(&l, q);
         find_anchor_share(&l, anchor, n_anchor, q);
