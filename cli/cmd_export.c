@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "out.h"
 #include "part_args.h"
+#include "paths.h"
 
 struct export_args {
     const char *trace, *out, *format;
@@ -49,7 +50,7 @@ static int parse(struct export_args *a, int argc, char **argv)
         return args_complain("export", "no format \"%s\" (npz, csv, json)", a->format);
     if (strcmp(a->format, "npz") == 0 && a->out == NULL)
         return args_complain("export", "npz wants a file: -o OUT.npz");
-    return -1;
+    return PATHS_APART("export", "-o", a->out, a->trace);
 }
 
 static st_status io_error(st_error *err, const char *path)

@@ -12,6 +12,7 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 #include "reason_read.h"
 #include "split_args.h"
 
@@ -94,7 +95,10 @@ static int parse(struct reason_args *a, int argc, char **argv)
         return args_complain("reason", "--hidden and --compare exclude each other");
     if (a->hidden != NULL && a->layer < 0)
         return args_complain("reason", "--hidden wants --layer N");
-    return -1;
+    code = PATHS_APART("reason", "-o", a->out, a->file, a->jsonl, a->tags, a->tagger, a->model);
+    return code < 0 ? PATHS_APART("reason", "--hidden", a->hidden, a->file, a->jsonl, a->tags,
+                                  a->tagger, a->model, a->out)
+                    : code;
 }
 
 /* OUT, or a file in it: line-000012.trace, line-000012-2.trace for the line's second part. NULL:

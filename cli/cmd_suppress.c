@@ -11,6 +11,7 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 #include "split_args.h"
 #include "suppress_file.h"
 #include "text_tokens.h"
@@ -73,7 +74,7 @@ static int parse(struct suppress_args *a, int argc, char **argv)
         return code;
     if (a->model == NULL || a->file == NULL || a->out == NULL)
         return args_complain("suppress", "suppress wants -m MODEL, -f FILE and -o OUT");
-    return -1;
+    return PATHS_APART("suppress", "-o", a->out, a->model, a->file);
 }
 
 static int settings(struct work *w)

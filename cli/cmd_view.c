@@ -11,6 +11,7 @@
 #include "cmd.h"
 #include "out.h"
 #include "page_out.h"
+#include "paths.h"
 #include "serve.h"
 
 #define CELLS 64 /* rows and columns of a head's picture */
@@ -59,7 +60,7 @@ static int parse(struct view_args *a, int argc, char **argv)
         if (end == word[1] || *end != '\0' || a->port < 0 || a->port > 65535)
             return args_complain("view", "--serve: \"%s\" is not a port, 0..65535", word[1]);
     }
-    return -1;
+    return PATHS_APART("view", "-o", a->out, a->trace, a->routes, a->reason);
 }
 
 /* ---- the report ------------------------------------------------------------------------------ */

@@ -231,6 +231,27 @@ test_info_without_a_file() {
     check "info --json tells the kernels" says "$out" '"cpu":"scalar"'
 }
 
+# What a verb reads it does not write over, whatever the name.
+test_output_is_input() {
+    : >text.txt
+    : >model.gguf
+    ln -s text.txt link
+    ln text.txt hard
+    misused "over text.txt" trace -m model.gguf -f text.txt -o ./text.txt
+    misused "over text.txt" trace -m model.gguf -f text.txt -o link
+    misused "over model.gguf" trace -m model.gguf -p text -o model.gguf
+    misused "over ./new" trace -m model.gguf -p text -o new --checkpoint ./new
+    misused "over text.txt" export text.txt -o hard --format csv
+    misused "over text.txt" view text.txt -o text.txt
+    misused "over link" view model.gguf --routes link -o hard
+    misused "over text.txt" route text.txt --from 0 --graph text.txt
+    misused "over text.txt" suppress -m model.gguf -f text.txt -o text.txt
+    misused "over text.txt" reason -m model.gguf -f text.txt -o text.txt
+    misused "over new" reason -m model.gguf -f text.txt -o new --layer 0 --hidden new
+    misused "over text.txt" check text.txt --salvage link
+    rm text.txt model.gguf link hard
+}
+
 # A full disk behind stdout is an error too.
 test_lost_output() {
     local verb
@@ -254,5 +275,6 @@ test_trace
 test_ruler
 test_parts
 test_info_without_a_file
+test_output_is_input
 test_lost_output
 report
