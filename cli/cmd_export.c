@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cmd.h"
 #include "out.h"
@@ -67,36 +66,20 @@ static st_status print_text(const struct export_args *a, const st_trace *trace,
                                          : st_trace_export_json(trace, part, f, err);
 }
 
-/* A device or a pipe is written to as it is; a file beside itself first: what stood there stays
- * until the new text is whole. */
 static st_status write_text(const struct export_args *a, const st_trace *trace,
                             const st_trace_part *part, st_error *err)
 {
-    char beside[4096];
-    struct stat there;
-    bool special = a->out != NULL && stat(a->out, &there) == 0 && !S_ISREG(there.st_mode);
+    char beside[PATHS_MAX];
     st_status status;
     FILE *f;
     if (a->out == NULL)
         return print_text(a, trace, part, stdout, err);
-    if (snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", a->out) >= (int)sizeof beside) {
-        errno = ENAMETOOLONG;
-        return io_error(err, a->out);
-    }
-    if (!special)
-        remove(beside); /* then made new: never through a link that lies there */
-    f = fopen(beside, special ? "wb" : "wbx");
+    f = paths_create(a->out, beside);
     if (f == NULL)
-        return io_error(err, beside);
+        return io_error(err, a->out);
     status = print_text(a, trace, part, f, err);
-    if (fclose(f) != 0 && status == ST_OK)
-        status = io_error(err, beside);
-    if (special)
-        return status;
-    if (status == ST_OK && rename(beside, a->out) != 0)
+    if (!paths_close(f, a->out, beside, status == ST_OK) && status == ST_OK)
         status = io_error(err, a->out);
-    if (status != ST_OK)
-        remove(beside);
     return status;
 }
 

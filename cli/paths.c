@@ -69,17 +69,29 @@ int paths_writable(const char *out)
     return EXIT_FAILED;
 }
 
+/* Not a file to be replaced: a device, a pipe, or what /dev/stdout stands for, whose link a rename
+ * would destroy. */
+static bool is_special(const char *path)
+{
+    struct stat there, open;
+    if (stat(path, &there) != 0)
+        return false;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fstat(fd, &open) == 0 && open.st_dev == there.st_dev && open.st_ino == there.st_ino)
+            return true;
+    return !S_ISREG(there.st_mode);
+}
+
 FILE *paths_create(const char *path, char beside[PATHS_MAX])
 {
-    struct stat there;
-    bool special = stat(path, &there) == 0 && !S_ISREG(there.st_mode);
+    bool special = is_special(path);
     if (snprintf(beside, PATHS_MAX, special ? "%s" : "%s.tmp", path) >= PATHS_MAX) {
         errno = ENAMETOOLONG;
         return NULL;
     }
     if (!special)
         remove(beside); /* then made new: never through a link that lies there */
-    return fopen(beside, special ? "wb" : "wbx");
+    return fopen(beside, special ? "ab" : "wbx");
 }
 
 bool paths_close(FILE *f, const char *path, const char *beside, bool good)

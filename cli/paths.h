@@ -23,8 +23,8 @@ int paths_apart(const char *verb, const char *option, const char *out, const cha
 int paths_writable(const char *out);
 
 /* A file that is written beside itself, so that what stood there stays until the new one is whole;
- * a device or a pipe is written to as it is. paths_close with good = false leaves what was there.
- * NULL, false: errno. */
+ * a device, a pipe or standard output is written to as it is. paths_close with good = false leaves
+ * what was there. NULL, false: errno. */
 FILE *paths_create(const char *path, char beside[PATHS_MAX]);
 bool paths_close(FILE *f, const char *path, const char *beside, bool good);
 

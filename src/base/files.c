@@ -26,12 +26,19 @@ char *sti_path_with(const char *path, const char *suffix)
     return s;
 }
 
+/* /dev/stdout and its like: a rename would replace the link itself. */
+static bool names_open_file(const char *path)
+{
+    char to[8];
+    return readlink(path, to, sizeof to) >= 6 && memcmp(to, "/proc/", 6) == 0;
+}
+
 st_status sti_check_target(const char *path, st_error *err)
 {
     struct stat st;
     if (path == NULL || *path == '\0')
         return sti_fail(err, ST_ERR_ARG, -1, "the output path is empty");
-    if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
+    if (stat(path, &st) != 0 || (S_ISREG(st.st_mode) && !names_open_file(path)))
         return ST_OK; /* a path that cannot be had at all fails when it is created */
     if (S_ISDIR(st.st_mode))
         errno = EISDIR;

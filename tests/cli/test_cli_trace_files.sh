@@ -353,6 +353,16 @@ test_export_to_no_file() {
         check "the text came through" cmp <(head -c "$(wc -c <trace.csv)" <&3) trace.csv
     fi
     exec 3>&-
+    ln -s /proc/self/fd/1 stdout # as /dev/stdout is; a file stands behind it here
+    good export trace.safetensors -o stdout
+    check "export -o stdout: the text came through" cmp "$out" trace.csv
+    good view trace.safetensors -o stdout
+    good route trace.safetensors --from 0 --graph stdout
+    refused "not a regular file" export trace.safetensors -o stdout --format npz
+    check "the link to standard output is still one" test -L stdout
+    rm stdout
+    good route trace.safetensors --from 0 --graph pipe 3<>pipe
+    check "route: the pipe is still a pipe" test -p pipe
     [ -c /dev/full ] || return 0
     ln -s /dev/full full.csv
     refused "No space left" export trace.safetensors -o full.csv
