@@ -166,7 +166,7 @@ test_trace() {
 }
 
 test_ruler() {
-    local value
+    local value option
     misused "-m MODEL" ruler
     misused '"word"' ruler -m model word
     for value in niah vt,,cwe '' vt,fwe,vt; do
@@ -195,6 +195,13 @@ test_ruler() {
     refused "no/such" ruler -m model --words no/such
     refused "no/such" ruler -m model --data no/such
     refused "no/such" ruler -m no/such --quiet
+    : >samples.jsonl
+    for option in -o --csv --plot --write-data; do
+        misused "over samples.jsonl" ruler -m model --data samples.jsonl $option samples.jsonl
+        refused "No such file" ruler -m model $option no/such
+    done
+    misused "over new" ruler -m model --csv new --plot ./new
+    rm samples.jsonl
 }
 
 # Spans and lists are held against the trace, so there has to be one.
