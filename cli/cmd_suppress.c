@@ -343,6 +343,9 @@ int cmd_suppress(int argc, char **argv)
         return code;
     if ((size_t)snprintf(w.part, sizeof w.part, "%s.part", a.out) >= sizeof w.part)
         return args_complain("suppress", "-o: the path is too long");
+    code = paths_writable(a.out);
+    if (code >= 0)
+        return code;
     w.bar.quiet = a.quiet;
     out_catch_interrupt();
     return work(&w, &split, &err) == ST_OK ? EXIT_OK : out_failed(&err);

@@ -253,6 +253,8 @@ test_output_is_input() {
     misused "over link" view model.gguf --routes link -o hard
     misused "over text.txt" route text.txt --from 0 --graph text.txt
     misused "over text.txt" suppress -m model.gguf -f text.txt -o text.txt
+    refused "No such file" suppress -m model.gguf -f text.txt -o no/such
+    refused "directory" suppress -m model.gguf -f text.txt -o .
     misused "over text.txt" reason -m model.gguf -f text.txt -o text.txt
     misused "over new" reason -m model.gguf -f text.txt -o new --layer 0 --hidden new
     misused "over text.txt" check text.txt --salvage link
