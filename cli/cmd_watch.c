@@ -284,7 +284,8 @@ static st_status follow(struct watch *w, st_error *err)
             continue;
         if (n < 0) {
             *err = (st_error){ST_ERR_IO, -1, ""};
-            snprintf(err->message, sizeof err->message, "cannot read: %s", strerror(errno));
+            snprintf(err->message, sizeof err->message, "cannot read %.300s: %s",
+                     w->in == stdin ? "standard input" : w->args->file, strerror(errno));
             return ST_ERR_IO;
         }
         if (n > 0) {
@@ -347,6 +348,8 @@ static int work(struct watch *w)
         code = watch_model_open(&w->model, &a->model);
     if (code < 0)
         code = open_tagger(w);
+    if (code < 0 && a->rules != NULL && watch_rules_check(w->rules, w->tagger, &err) != ST_OK)
+        code = out_failed(&err);
     if (code < 0)
         code = watch_model_begin(&w->model, &a->model, st_tagger_hidden_layer(w->tagger),
                                  st_tagger_n_hidden(w->tagger));
