@@ -312,7 +312,7 @@ static int open_tagger(struct watch *w)
             ? st_tagger_open(path, &w->tagger, &err)
             : st_tagger_open_for(info->name, 2 * (int64_t)info->n_embd, &w->tagger, &err);
     if (status != ST_OK)
-        return out_failed(&err);
+        return path != NULL ? out_failed_in(path, &err) : out_failed(&err);
     n_hidden = st_tagger_n_hidden(w->tagger);
     if (n_hidden > 0 && w->model.model == NULL)
         return args_complain("watch", "--tagger %s reads hidden states: give -m MODEL", path);

@@ -223,6 +223,11 @@ test_parts() {
     for value in -1 x 1000001; do
         misused "--top" info trace.safetensors --top "$value"
     done
+    printf 'no trace at all\n' >text.txt
+    refused "text.txt: byte 0" groups text.txt
+    refused "trace.safetensors: trace 0 has no groups" groups trace.safetensors trace.safetensors
+    refused "text.txt: byte 0" watch --tagger text.txt
+    rm text.txt
     misused '"pdf"' export trace.safetensors --format pdf
     misused '"pdf"' export trace.safetensors -o matrix.pdf
     misused '"NPZ"' export trace.safetensors -o matrix.NPZ
