@@ -54,7 +54,9 @@ static int parse(struct reason_args *a, int argc, char **argv)
          "receiver heads, what the answer stands on; better tags for a model we know"},
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0,
          "keep the trace: a file, with --jsonl a folder of one file a text"},
-        BUDGET_OPTIONS(a->budget),
+        BUDGET_OPTIONS_WITH(a->budget, "on with --pruned", "off",
+                            "stream (default), auto, scan, flat, exact, hip, window",
+                            "4; 1 where a row keeps fewer than 40 keys", "1"),
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are attended exactly, their pairs counted as kept\n"
          "(7 in 10000, at least 4)"},

@@ -23,6 +23,12 @@ test_help() {
         check "$verb --help lists --json" says "$out" "  --json "
         good "$verb" --help --no-such-option
     done
+    good suppress --help
+    check "suppress --help: its own method" says "$out" "scan (default)"
+    for verb in reason suppress; do
+        good $verb --help
+        check "$verb --help: its own block sizes" says "$out" "keys of a key block (1)"
+    done
     for verb in trace mask; do
         good "$verb" --help
         for how in --k --pruned --mass --select --block-q --block-k --sample-rows; do
