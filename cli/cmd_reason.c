@@ -376,10 +376,25 @@ static int choose_layer(struct job *j)
     return -1;
 }
 
-static int work(struct job *j)
+/* It counts the traces: one that is missing would shift those behind it. */
+static int write_hidden(const struct job *j, int code)
 {
     st_error err;
-    int code = open_model(j);
+    if (code == EXIT_OK)
+        return hidden_file_write(&j->hidden, &j->reader.model, j->args->hidden, &err) == ST_OK
+                   ? EXIT_OK
+                   : out_failed(&err);
+    if (j->hidden.n > 0)
+        fprintf(stderr, "sparsetrace: %s is not written: not every trace could be read\n",
+                j->args->hidden);
+    return code;
+}
+
+static int work(struct job *j)
+{
+    int code = paths_writable(j->args->hidden);
+    if (code < 0)
+        code = open_model(j);
     if (code < 0)
         code = open_tagger(j);
     if (code < 0)
@@ -388,10 +403,7 @@ static int work(struct job *j)
         code = choose_layer(j);
     if (code < 0)
         code = j->args->compare ? compare(j) : read_texts(j);
-    if (code == EXIT_OK && j->args->hidden != NULL &&
-        hidden_file_write(&j->hidden, &j->reader.model, j->args->hidden, &err) != ST_OK)
-        code = out_failed(&err);
-    return code;
+    return j->args->hidden != NULL ? write_hidden(j, code) : code;
 }
 
 int cmd_reason(int argc, char **argv)

@@ -266,6 +266,7 @@ test_output_is_input() {
     misused "over text.txt" suppress -m model.gguf -f text.txt -o text.txt
     refused "No such file" suppress -m model.gguf -f text.txt -o no/such
     refused "directory" suppress -m model.gguf -f text.txt -o .
+    refused "No such file" reason -m model.gguf -f text.txt --layer 0 --hidden no/such
     misused "over text.txt" reason -m model.gguf -f text.txt -o text.txt
     misused "over new" reason -m model.gguf -f text.txt -o new --layer 0 --hidden new
     misused "over text.txt" check text.txt --salvage link
