@@ -140,6 +140,8 @@ make_places() {
     mkfifo pipe
     printf 'once upon a time there was no model here\n' >text.gguf
     printf 'GGUF' >short.gguf
+    printf 'GGUF\3\0\0\0 and so on' >model.gguf
+    printf 'STPART2\n and so on' >left.part
     head -c 4096 /dev/zero >zeros.gguf
     cp old.csv old.json
     cp old.csv old.npz
@@ -199,6 +201,9 @@ test_no_trace() {
         refused "symbolic links" $verb loop
         refused "byte" $verb text.gguf
         refused "byte" $verb zeros.gguf
+        refused "no safetensors file" $verb text.gguf
+        refused "check --salvage" $verb left.part
+        refused "GGUF model" ${verb/info/groups} model.gguf
         if [ "$(id -u)" -ne 0 ]; then # root may read everything
             chmod 000 old.tr
             refused "Permission denied" $verb old.tr
