@@ -38,9 +38,14 @@ budget_args budget_args_sentences(void);
 void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_tok,
                                st_select_params *select);
 
-/* Rows for a verb's option table; `b` is the budget_args to fill. */
+/* Rows for a verb's option table; `b` is the budget_args to fill, the strings are the help's word
+ * for what holds if nothing is typed. */
 /* clang-format off */
 #define BUDGET_OPTIONS(b)                                                                          \
+    BUDGET_OPTIONS_WITH(b, "on with --pruned, auto", "on with --pruned, auto",                     \
+                        "stream (default), auto, scan, flat, exact, hip, window",                  \
+                        "32; trace --pruned: by length", "16; trace --pruned: by length")
+#define BUDGET_OPTIONS_WITH(b, pooled_word, grow_word, select_words, q_word, k_word)               \
     {"--k", "N", ARG_TEXT, &(b).k, 0, 0,                                                           \
      "key blocks kept per query block, always-kept ones included"},                                \
         {"--pruned", "SHARE", ARG_REAL, &(b).pruned, 0, 0.999999,                                  \
@@ -48,15 +53,14 @@ void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_to
         {"--mass", "SHARE", ARG_REAL, &(b).mass, 1e-6, 0.999999,                                   \
          "keep the fewest blocks that hold this share of the mass, at most --k (256)"},            \
         {"--pooled", "on|off", ARG_TEXT, &(b).pooled, 0, 0,                                        \
-         "heads and neighbours share their budgets, --k is a mean (on with --pruned, auto)"},      \
+         "heads and neighbours share their budgets, --k is a mean (" pooled_word ")"},             \
         {"--grow", "on|off", ARG_TEXT, &(b).grow, 0, 0,                                            \
-         "budgets grow along the text, --k is the mean (on with --pruned, auto)"},                 \
-        {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0,                                        \
-         "stream (default), auto, scan, flat, exact, hip, window"},                                \
+         "budgets grow along the text, --k is the mean (" grow_word ")"},                          \
+        {"--select", "METHOD", ARG_TEXT, &(b).select, 0, 0, select_words},                         \
         {"--block-q", "N", ARG_INT, &(b).block_q, 1, 1024,                                         \
-         "rows of a query block (32; trace --pruned: by length)"},                                 \
+         "rows of a query block (" q_word ")"},                                                    \
         {"--block-k", "N", ARG_INT, &(b).block_k, 1, 1024,                                         \
-         "keys of a key block (16; trace --pruned: by length)"},                                   \
+         "keys of a key block (" k_word ")"},                                                      \
         {"--sample-rows", "N", ARG_INT, &(b).rows, 1, ST_SELECT_ROWS_MAX,                          \
          "rows of a query block that choose for it (8)"}
 /* clang-format on */

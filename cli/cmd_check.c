@@ -7,6 +7,7 @@
 #include "args.h"
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 
 static int report(const char *path, bool json, st_status status, const st_error *err,
                   const st_trace_info *info)
@@ -69,6 +70,8 @@ int cmd_check(int argc, char **argv)
     int n_word, code = args_parse(&verb, argc, argv, &path, &n_word);
     int64_t n_tok;
     st_error err;
+    if (code < 0)
+        code = PATHS_APART("check", "--salvage", out, path);
     if (code >= 0)
         return code;
     if (out != NULL && st_trace_salvage(path, out, &n_tok, &err) != ST_OK)

@@ -4,11 +4,11 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cmd.h"
 #include "out.h"
 #include "part_args.h"
+#include "paths.h"
 
 struct export_args {
     const char *trace, *out, *format;
@@ -49,7 +49,7 @@ static int parse(struct export_args *a, int argc, char **argv)
         return args_complain("export", "no format \"%s\" (npz, csv, json)", a->format);
     if (strcmp(a->format, "npz") == 0 && a->out == NULL)
         return args_complain("export", "npz wants a file: -o OUT.npz");
-    return -1;
+    return PATHS_APART("export", "-o", a->out, a->trace);
 }
 
 static st_status io_error(st_error *err, const char *path)
@@ -66,36 +66,20 @@ static st_status print_text(const struct export_args *a, const st_trace *trace,
                                          : st_trace_export_json(trace, part, f, err);
 }
 
-/* A device or a pipe is written to as it is; a file beside itself first: what stood there stays
- * until the new text is whole. */
 static st_status write_text(const struct export_args *a, const st_trace *trace,
                             const st_trace_part *part, st_error *err)
 {
-    char beside[4096];
-    struct stat there;
-    bool special = a->out != NULL && stat(a->out, &there) == 0 && !S_ISREG(there.st_mode);
+    char beside[PATHS_MAX];
     st_status status;
     FILE *f;
     if (a->out == NULL)
         return print_text(a, trace, part, stdout, err);
-    if (snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", a->out) >= (int)sizeof beside) {
-        errno = ENAMETOOLONG;
-        return io_error(err, a->out);
-    }
-    if (!special)
-        remove(beside); /* then made new: never through a link that lies there */
-    f = fopen(beside, special ? "wb" : "wbx");
+    f = paths_create(a->out, beside);
     if (f == NULL)
-        return io_error(err, beside);
+        return io_error(err, a->out);
     status = print_text(a, trace, part, f, err);
-    if (fclose(f) != 0 && status == ST_OK)
-        status = io_error(err, beside);
-    if (special)
-        return status;
-    if (status == ST_OK && rename(beside, a->out) != 0)
+    if (!paths_close(f, a->out, beside, status == ST_OK) && status == ST_OK)
         status = io_error(err, a->out);
-    if (status != ST_OK)
-        remove(beside);
     return status;
 }
 

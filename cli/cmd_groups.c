@@ -196,6 +196,14 @@ static st_status show(const struct groups_args *a, const struct traces *x, st_er
     return status;
 }
 
+/* Names the file: one that was not opened, or the trace that the message counts. */
+static int failed(const struct groups_args *a, const struct traces *x, const st_error *err)
+{
+    bool counted = strncmp(err->message, "trace ", 6) == 0 && err->position >= 0;
+    int64_t at = counted ? err->position : x->n;
+    return at < a->n_file ? out_failed_in(a->file[at], err) : out_failed(err);
+}
+
 int cmd_groups(int argc, char **argv)
 {
     static struct groups_args a = {.heads = 20, .anchors = 5, .near = ST_NEAR};
@@ -212,7 +220,8 @@ int cmd_groups(int argc, char **argv)
     }
     if (status == ST_OK)
         status = show(&a, &x, &err);
+    code = status == ST_OK ? EXIT_OK : failed(&a, &x, &err);
     for (int i = 0; i < x.n; i++)
         st_trace_free(x.trace[i]);
-    return status == ST_OK ? EXIT_OK : out_failed(&err);
+    return code;
 }

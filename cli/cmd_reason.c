@@ -12,6 +12,7 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 #include "reason_read.h"
 #include "split_args.h"
 
@@ -53,7 +54,9 @@ static int parse(struct reason_args *a, int argc, char **argv)
          "receiver heads, what the answer stands on; better tags for a model we know"},
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0,
          "keep the trace: a file, with --jsonl a folder of one file a text"},
-        BUDGET_OPTIONS(a->budget),
+        BUDGET_OPTIONS_WITH(a->budget, "on with --pruned", "off",
+                            "stream (default), auto, scan, flat, exact, hip, window",
+                            "4; 1 where a row keeps fewer than 40 keys", "1"),
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are attended exactly, their pairs counted as kept\n"
          "(7 in 10000, at least 4)"},
@@ -94,7 +97,10 @@ static int parse(struct reason_args *a, int argc, char **argv)
         return args_complain("reason", "--hidden and --compare exclude each other");
     if (a->hidden != NULL && a->layer < 0)
         return args_complain("reason", "--hidden wants --layer N");
-    return -1;
+    code = PATHS_APART("reason", "-o", a->out, a->file, a->jsonl, a->tags, a->tagger, a->model);
+    return code < 0 ? PATHS_APART("reason", "--hidden", a->hidden, a->file, a->jsonl, a->tags,
+                                  a->tagger, a->model, a->out)
+                    : code;
 }
 
 /* OUT, or a file in it: line-000012.trace, line-000012-2.trace for the line's second part. NULL:
@@ -370,10 +376,25 @@ static int choose_layer(struct job *j)
     return -1;
 }
 
-static int work(struct job *j)
+/* It counts the traces: one that is missing would shift those behind it. */
+static int write_hidden(const struct job *j, int code)
 {
     st_error err;
-    int code = open_model(j);
+    if (code == EXIT_OK)
+        return hidden_file_write(&j->hidden, &j->reader.model, j->args->hidden, &err) == ST_OK
+                   ? EXIT_OK
+                   : out_failed(&err);
+    if (j->hidden.n > 0)
+        fprintf(stderr, "sparsetrace: %s is not written: not every trace could be read\n",
+                j->args->hidden);
+    return code;
+}
+
+static int work(struct job *j)
+{
+    int code = paths_writable(j->args->hidden);
+    if (code < 0)
+        code = open_model(j);
     if (code < 0)
         code = open_tagger(j);
     if (code < 0)
@@ -382,10 +403,7 @@ static int work(struct job *j)
         code = choose_layer(j);
     if (code < 0)
         code = j->args->compare ? compare(j) : read_texts(j);
-    if (code == EXIT_OK && j->args->hidden != NULL &&
-        hidden_file_write(&j->hidden, &j->reader.model, j->args->hidden, &err) != ST_OK)
-        code = out_failed(&err);
-    return code;
+    return j->args->hidden != NULL ? write_hidden(j, code) : code;
 }
 
 int cmd_reason(int argc, char **argv)

@@ -8,6 +8,7 @@
 
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 #include "proof_out.h"
 #include "route_graph.h"
 #include "route_prove.h"
@@ -75,7 +76,7 @@ static int parse(struct route_args *a, int argc, char **argv)
         return args_complain("route", "--sink: no \"%s\" (drop, keep)", a->sink);
     if (a->weight != NULL && strcmp(a->weight, "value") != 0 && strcmp(a->weight, "mass") != 0)
         return args_complain("route", "--weight: no \"%s\" (value, mass)", a->weight);
-    return -1;
+    return PATHS_APART("route", "--graph", a->graph, a->file, a->run.path);
 }
 
 /* "7.3,12.0" into a list (free()). -1 to go on. */

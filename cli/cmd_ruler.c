@@ -8,9 +8,27 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "paths.h"
 #include "ruler.h"
 
 /* ---- options --------------------------------------------------------------------------------- */
+
+/* Each can be written, and is no file that is read and no other output. */
+static int check_outputs(const ruler_args *a)
+{
+    const char *const name[] = {"-o", "--csv", "--plot", "--write-data"};
+    const char *const out[] = {a->out, a->csv, a->plot, a->write_data};
+    const char *const file[] = {a->model,        a->source.data, a->source.haystack,
+                                a->source.words, a->out,         a->csv,
+                                a->plot};
+    int code = -1;
+    for (int i = 0; code < 0 && i < 4; i++) {
+        code = paths_apart("ruler", name[i], out[i], file, 4 + i);
+        if (code < 0)
+            code = paths_writable(out[i]);
+    }
+    return code;
+}
 
 static int parse(ruler_args *a, int argc, char **argv)
 {
@@ -88,7 +106,7 @@ static int parse(ruler_args *a, int argc, char **argv)
     if (a->chat != NULL && strcmp(a->chat, "auto") != 0 && strcmp(a->chat, "on") != 0 &&
         strcmp(a->chat, "off") != 0)
         return args_complain("ruler", "--chat: \"%s\" is not auto, on or off", a->chat);
-    return -1;
+    return check_outputs(a);
 }
 
 static int parse_weights(const char *text, st_weights *weights)
@@ -208,8 +226,10 @@ static st_status run_samples(ruler_job *j, ruler_samples *samples, FILE *data, s
         }
         if (status != ST_OK || !more)
             return status;
-        if (data == NULL && ruler_all_done(j, &row))
+        if (data == NULL && ruler_all_done(j, &row)) {
+            j->n_sample++;
             continue;
+        }
         snprintf(j->label, sizeof j->label, "%.15s %lld #%lld", row.task, (long long)row.length,
                  (long long)row.index);
         status = ruler_samples_take(samples, &sample, err);
@@ -229,6 +249,7 @@ static st_status run_samples(ruler_job *j, ruler_samples *samples, FILE *data, s
         }
         if (status != ST_OK)
             return status;
+        j->n_sample++;
         if (data == NULL)
             tell(j, &row);
     }
@@ -240,17 +261,26 @@ static int cannot_write(const char *path)
     return EXIT_FAILED;
 }
 
+static int no_sample(void)
+{
+    fprintf(stderr, "sparsetrace: there is not one sample that can be run\n");
+    return EXIT_FAILED;
+}
+
 static int write_data(ruler_job *j, ruler_samples *samples)
 {
+    char beside[PATHS_MAX];
     st_error err = {.status = ST_OK};
-    FILE *f = fopen(j->a->write_data, "w");
+    FILE *f = paths_create(j->a->write_data, beside);
     st_status status;
     if (f == NULL)
         return cannot_write(j->a->write_data);
     status = run_samples(j, samples, f, &err);
-    if (fclose(f) != 0 && status == ST_OK)
+    if (!paths_close(f, j->a->write_data, beside, status == ST_OK && j->n_sample > 0))
         return cannot_write(j->a->write_data);
-    return status == ST_OK ? EXIT_OK : out_failed(&err);
+    if (status != ST_OK)
+        return out_failed(&err);
+    return j->n_sample > 0 ? EXIT_OK : no_sample();
 }
 
 /* Whatever rows there are, also of an interrupted job. */
@@ -305,7 +335,7 @@ static int run(ruler_job *j, st_model_params *mp, ruler_samples *samples)
         return out_failed(&err);
     code = print_results(j, status != ST_OK);
     if (status == ST_OK)
-        return code;
+        return code == EXIT_OK && j->n_sample == 0 ? no_sample() : code;
     fprintf(stderr, "sparsetrace: stopped%s%s\n",
             j->a->out != NULL ? "; --resume goes on with " : "",
             j->a->out != NULL ? j->a->out : "");

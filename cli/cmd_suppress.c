@@ -11,6 +11,7 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 #include "split_args.h"
 #include "suppress_file.h"
 #include "text_tokens.h"
@@ -52,7 +53,8 @@ static int parse(struct suppress_args *a, int argc, char **argv)
         {"--resume", NULL, ARG_FLAG, &a->resume, 0, 0,
          "go on from OUT.part, which an interrupted job left"},
         SPLIT_OPTIONS(a->split),
-        BUDGET_OPTIONS(a->budget),
+        BUDGET_OPTIONS_WITH(a->budget, "off", "off",
+                            "scan (default), stream, auto, flat, exact, hip, window", "4", "1"),
         {"--exact", NULL, ARG_FLAG, &a->exact, 0, 0, "exact attention: the truth, quadratic"},
         {"--temperature", "T", ARG_REAL, &a->temperature, 1e-3, 1e3, "of the predictions (0.6)"},
         {"--top", "N", ARG_INT, &a->n_top, 1, 1000000,
@@ -73,7 +75,7 @@ static int parse(struct suppress_args *a, int argc, char **argv)
         return code;
     if (a->model == NULL || a->file == NULL || a->out == NULL)
         return args_complain("suppress", "suppress wants -m MODEL, -f FILE and -o OUT");
-    return -1;
+    return PATHS_APART("suppress", "-o", a->out, a->model, a->file);
 }
 
 static int settings(struct work *w)
@@ -342,6 +344,9 @@ int cmd_suppress(int argc, char **argv)
         return code;
     if ((size_t)snprintf(w.part, sizeof w.part, "%s.part", a.out) >= sizeof w.part)
         return args_complain("suppress", "-o: the path is too long");
+    code = paths_writable(a.out);
+    if (code >= 0)
+        return code;
     w.bar.quiet = a.quiet;
     out_catch_interrupt();
     return work(&w, &split, &err) == ST_OK ? EXIT_OK : out_failed(&err);

@@ -10,6 +10,7 @@
 #include "edit_args.h"
 #include "group_args.h"
 #include "out.h"
+#include "paths.h"
 #include "prompt_args.h"
 
 struct trace_args {
@@ -90,7 +91,8 @@ static int parse(struct trace_args *a, int argc, char **argv)
     if (a->checkpoint == NULL && (a->resume || a->every >= 0))
         return args_complain("trace", "%s goes with --checkpoint FILE",
                              a->resume ? "--resume" : "--checkpoint-every");
-    return -1;
+    return PATHS_APART("trace", "-o", a->out, a->prompt.model, a->prompt.file, a->prompt.tokens,
+                       a->prompt.data, a->edits.file, a->groups, a->checkpoint);
 }
 
 static int parse_against(const char *text, st_against *against)

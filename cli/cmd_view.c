@@ -11,6 +11,7 @@
 #include "cmd.h"
 #include "out.h"
 #include "page_out.h"
+#include "paths.h"
 #include "serve.h"
 
 #define CELLS 64 /* rows and columns of a head's picture */
@@ -59,7 +60,7 @@ static int parse(struct view_args *a, int argc, char **argv)
         if (end == word[1] || *end != '\0' || a->port < 0 || a->port > 65535)
             return args_complain("view", "--serve: \"%s\" is not a port, 0..65535", word[1]);
     }
-    return -1;
+    return PATHS_APART("view", "-o", a->out, a->trace, a->routes, a->reason);
 }
 
 /* ---- the report ------------------------------------------------------------------------------ */
@@ -71,35 +72,16 @@ static st_status io_error(st_error *err, const char *path)
     return ST_ERR_IO;
 }
 
-/* A file is written beside itself first: what stood there stays until the new one is whole. A
- * device or a pipe is written to as it is. */
 static st_status write_page(const struct view_args *a, const st_excerpt *x, st_error *err)
 {
-    const char *path = a->out;
-    char beside[4096];
-    struct stat there;
-    bool special = stat(path, &there) == 0 && !S_ISREG(there.st_mode), bad;
+    char beside[PATHS_MAX];
     st_status status;
-    FILE *f;
-    if (snprintf(beside, sizeof beside, special ? "%s" : "%s.tmp", path) >= (int)sizeof beside) {
-        errno = ENAMETOOLONG;
-        return io_error(err, path);
-    }
-    if (!special)
-        remove(beside); /* then made new: never through a link that lies there */
-    f = fopen(beside, special ? "wb" : "wbx");
+    FILE *f = paths_create(a->out, beside);
     if (f == NULL)
-        return io_error(err, beside);
+        return io_error(err, a->out);
     status = page_print(&a->documents, x, f, err);
-    bad = ferror(f) != 0;
-    if ((fclose(f) != 0 || bad) && status == ST_OK)
-        status = io_error(err, beside);
-    if (special)
-        return status;
-    if (status == ST_OK && rename(beside, path) != 0)
-        status = io_error(err, path);
-    if (status != ST_OK)
-        remove(beside);
+    if (!paths_close(f, a->out, beside, status == ST_OK) && status == ST_OK)
+        status = io_error(err, a->out);
     return status;
 }
 

@@ -284,7 +284,8 @@ static st_status follow(struct watch *w, st_error *err)
             continue;
         if (n < 0) {
             *err = (st_error){ST_ERR_IO, -1, ""};
-            snprintf(err->message, sizeof err->message, "cannot read: %s", strerror(errno));
+            snprintf(err->message, sizeof err->message, "cannot read %.300s: %s",
+                     w->in == stdin ? "standard input" : w->args->file, strerror(errno));
             return ST_ERR_IO;
         }
         if (n > 0) {
@@ -311,7 +312,7 @@ static int open_tagger(struct watch *w)
             ? st_tagger_open(path, &w->tagger, &err)
             : st_tagger_open_for(info->name, 2 * (int64_t)info->n_embd, &w->tagger, &err);
     if (status != ST_OK)
-        return out_failed(&err);
+        return path != NULL ? out_failed_in(path, &err) : out_failed(&err);
     n_hidden = st_tagger_n_hidden(w->tagger);
     if (n_hidden > 0 && w->model.model == NULL)
         return args_complain("watch", "--tagger %s reads hidden states: give -m MODEL", path);
@@ -347,6 +348,8 @@ static int work(struct watch *w)
         code = watch_model_open(&w->model, &a->model);
     if (code < 0)
         code = open_tagger(w);
+    if (code < 0 && a->rules != NULL && watch_rules_check(w->rules, w->tagger, &err) != ST_OK)
+        code = out_failed(&err);
     if (code < 0)
         code = watch_model_begin(&w->model, &a->model, st_tagger_hidden_layer(w->tagger),
                                  st_tagger_n_hidden(w->tagger));

@@ -96,6 +96,19 @@ static int64_t find(const char *hay, int64_t n_hay, const char *needle, int64_t 
     return -1;
 }
 
+/* st_groups_check's complaint, in what the file counts: bytes. */
+static st_status outside(st_error *err, const char *path, const st_group *span, int64_t n_text)
+{
+    int64_t at = err->position;
+    if (at < 0)
+        return err->status;
+    return fail(err, ST_ERR_FORMAT, at,
+                "%s, span %lld: bytes %lld to %lld; wanted is one or more of the prompt's %lld "
+                "bytes, behind the span before it",
+                path, (long long)at + 1, (long long)span[at].begin, (long long)span[at].end,
+                (long long)n_text);
+}
+
 st_status group_args_read(const char *path, const st_model *model, const char *text, int64_t n_text,
                           const int32_t *token, int64_t n_tok, st_group **group, int64_t *n_group,
                           st_error *err)
@@ -112,8 +125,8 @@ st_status group_args_read(const char *path, const st_model *model, const char *t
     if (status == ST_OK && at < 0)
         status = fail(err, ST_ERR_ARG, -1,
                       "--groups: the model's tokens do not spell the prompt as it stands");
-    if (status == ST_OK)
-        status = st_groups_check(*group, *n_group, n_text, err);
+    if (status == ST_OK && st_groups_check(*group, *n_group, n_text, err) != ST_OK)
+        status = outside(err, path, *group, n_text);
     for (int64_t i = 0; status == ST_OK && i < *n_group; i++)
         (*group)[i] = (st_group){(*group)[i].begin + at, (*group)[i].end + at};
     if (status == ST_OK)

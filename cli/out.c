@@ -19,6 +19,14 @@ int out_failed(const st_error *err)
     return EXIT_FAILED;
 }
 
+int out_failed_in(const char *path, const st_error *err)
+{
+    if (strstr(err->message, path) != NULL)
+        return out_failed(err);
+    fprintf(stderr, "sparsetrace: %s: %s\n", path, err->message);
+    return EXIT_FAILED;
+}
+
 void *out_need(size_t bytes)
 {
     void *p = malloc(bytes > 0 ? bytes : 1);

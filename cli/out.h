@@ -11,6 +11,8 @@
 
 /* "sparsetrace: <message>" on stderr; returns EXIT_FAILED. */
 int out_failed(const st_error *err);
+/* The same, with the file's name before a message that does not have it. */
+int out_failed_in(const char *path, const st_error *err);
 
 /* One row of a two-column table. */
 void out_row(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "out.h"
+#include "paths.h"
 #include "route_graph.h"
 
 typedef struct node {
@@ -246,24 +247,12 @@ static st_status io_error(st_error *err, const char *path)
 
 static st_status write_file(const graph *g, const char *name, const char *path, st_error *err)
 {
-    char beside[4096];
-    FILE *f;
-    bool bad;
-    errno = ENAMETOOLONG;
-    if (snprintf(beside, sizeof beside, "%s.tmp", path) >= (int)sizeof beside)
-        return io_error(err, path);
-    remove(beside); /* then made new: never through a link that lies there */
-    f = fopen(beside, "wbx");
+    char beside[PATHS_MAX];
+    FILE *f = paths_create(path, beside);
     if (f == NULL)
-        return io_error(err, beside);
+        return io_error(err, path);
     print_graph(f, g, name);
-    bad = ferror(f);
-    bad = fclose(f) != 0 || bad;
-    if (!bad && rename(beside, path) == 0)
-        return ST_OK;
-    io_error(err, path);
-    remove(beside);
-    return ST_ERR_IO;
+    return paths_close(f, path, beside, true) ? ST_OK : io_error(err, path);
 }
 
 st_status route_graph_write(const st_trace *trace, const st_routes *routes, const char *name,

@@ -143,6 +143,7 @@ struct ruler_job {
     bool chat;
     int64_t template_tok;
     ruler_rows rows;
+    int64_t n_sample; /* written, run, or there already */
     out_bar bar;
     char label[32]; /* of the bar: task, length, sample */
 };

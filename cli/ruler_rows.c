@@ -131,9 +131,13 @@ static int read_rows(ruler_rows *rows, long *whole)
     long long n_line = 0;
     print_header(header);
     *whole = 0;
-    while (fgets(line, sizeof line, rows->file) != NULL && strchr(line, '\n') != NULL) {
+    while (fgets(line, sizeof line, rows->file) != NULL) {
         ruler_row row;
-        bool good = n_line++ == 0 ? strcmp(line, header) == 0 : parse_row(line, &row);
+        bool cut = strchr(line, '\n') == NULL && strlen(line) + 1 < sizeof line;
+        bool good = n_line++ == 0 ? strncmp(line, header, cut ? strlen(line) : sizeof line) == 0
+                                  : cut || parse_row(line, &row);
+        if (good && cut) /* the last line of a job that was killed */
+            break;
         if (!good) {
             fprintf(stderr, "sparsetrace: %s, line %lld: not a line of such a job\n", rows->path,
                     n_line);

@@ -40,6 +40,7 @@ struct rule {
     char name[64], text[LINE_MAX_BYTES];
     struct term term[TERMS_MAX];
     int n_term;
+    int64_t line;
     bool held;
 };
 
@@ -134,12 +135,20 @@ static st_status read_rule(watch_rules *x, char *s, int64_t line, st_error *err)
         return wrong(err, line, "no NAME: before the conditions in", s);
     if (x->n == RULES_MAX)
         return wrong(err, line, "more than 64 rules:", s);
-    *r = (struct rule){.n_term = 0};
+    *r = (struct rule){.line = line};
     memcpy(r->name, s, (size_t)(colon - s));
     colon += 1 + strspn(colon + 1, " \t");
     snprintf(r->text, sizeof r->text, "%s", colon);
     x->n++;
     return read_terms(r, colon, x->model, line, err);
+}
+
+static st_status cannot(const char *what, const char *path, st_error *err)
+{
+    *err = (st_error){ST_ERR_IO, -1, ""};
+    snprintf(err->message, sizeof err->message, "cannot %s %.300s: %s", what,
+             path != NULL ? path : "the built-in rules", strerror(errno));
+    return ST_ERR_IO;
 }
 
 static st_status read_rules(watch_rules *x, FILE *f, st_error *err)
@@ -162,16 +171,14 @@ st_status watch_rules_open(const char *path, bool model, watch_rules **rules, st
         path != NULL ? fopen(path, "rb") : fmemopen((void *)(uintptr_t)usual, strlen(usual), "rb");
     st_status status;
     *rules = NULL;
-    if (f == NULL) {
-        *err = (st_error){ST_ERR_IO, -1, ""};
-        snprintf(err->message, sizeof err->message, "cannot open %.300s: %s",
-                 path != NULL ? path : "the built-in rules", strerror(errno));
-        return ST_ERR_IO;
-    }
+    if (f == NULL)
+        return cannot("open", path, err);
     *rules = out_need(sizeof **rules);
     (*rules)->n = 0;
     (*rules)->model = model;
     status = read_rules(*rules, f, err);
+    if (status == ST_OK && ferror(f))
+        status = cannot("read", path, err);
     fclose(f);
     if (status != ST_OK) {
         watch_rules_free(*rules);
@@ -183,6 +190,32 @@ st_status watch_rules_open(const char *path, bool model, watch_rules **rules, st
 void watch_rules_free(watch_rules *rules)
 {
     free(rules);
+}
+
+static bool can_come(const struct term *t, const st_tagger *tagger)
+{
+    if (t->what == IS_PHASE) {
+        for (int i = 0; i < ST_PHASE_COUNT; i++)
+            if (strcmp(t->word, st_phase_name((st_phase)i)) == 0)
+                return true;
+        return strcmp(t->word, "-") == 0;
+    }
+    for (int i = 0; i < st_tagger_n_tag(tagger); i++)
+        if (strcmp(t->word, st_tagger_tag(tagger, i)) == 0)
+            return true;
+    return strcmp(t->word, "unsure") == 0;
+}
+
+st_status watch_rules_check(const watch_rules *x, const st_tagger *tagger, st_error *err)
+{
+    for (int i = 0; i < x->n; i++)
+        for (int k = 0; k < x->rule[i].n_term; k++) {
+            const struct term *t = &x->rule[i].term[k];
+            if (t->what < 0 && !can_come(t, tagger))
+                return wrong(err, x->rule[i].line,
+                             t->what == IS_TAG ? "there is no tag" : "there is no phase", t->word);
+        }
+    return ST_OK;
 }
 
 /* ---- firing ---------------------------------------------------------------------------------- */

@@ -45,6 +45,10 @@ typedef struct watch_rules watch_rules;
 st_status watch_rules_open(const char *path, bool model, watch_rules **rules, st_error *err);
 void watch_rules_free(watch_rules *rules);
 
+/* Whether every tag and phase that the rules name can come from this tagger; else ST_ERR_FORMAT, as
+ * above. */
+st_status watch_rules_check(const watch_rules *rules, const st_tagger *tagger, st_error *err);
+
 /* The rules that hold now and did not at the last call, one after the other: the name of the next
  * one, *text its conditions; NULL: no more. Start a round with *at 0. */
 const char *watch_rules_next(watch_rules *rules, const watch_state *state, int *at,

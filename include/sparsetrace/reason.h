@@ -37,12 +37,13 @@ extern "C" {
 ST_API bool st_think_next(const char *text, int64_t n_bytes, int64_t from, st_group *part);
 
 typedef enum st_split {
-    ST_SPLIT_THOUGHT_ANCHORS = 0, /* a piece ends at . ? ! before a space or newline, and at a blank
-                                     line (\n\n or \r\n\r\n); what follows the last end is a piece
-                                     too. Trimmed (Unicode white space), empty ones left out. A
-                                     piece under 10 characters joins the next one, the last one the
-                                     previous. Our reading in one place: the authors' code drops
-                                     the rest after the last end, their published labels keep it */
+    ST_SPLIT_THOUGHT_ANCHORS = 0, /* a piece ends at . ? ! before a space or newline (\n or \r\n),
+                                     and at a blank line (\n\n or \r\n\r\n); what follows the last
+                                     end is a piece too. Trimmed (Unicode white space), empty ones
+                                     left out. A piece under 10 characters joins the next one, the
+                                     last one the previous. Our reading in one place: the authors'
+                                     code drops the rest after the last end, their published labels
+                                     keep it */
     ST_SPLIT_NEWLINE,             /* lines, trimmed, empty ones left out */
     ST_SPLIT_REGEX                /* what stands between the matches of a POSIX extended regular
                                      expression, trimmed, empty ones left out */

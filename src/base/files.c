@@ -26,12 +26,19 @@ char *sti_path_with(const char *path, const char *suffix)
     return s;
 }
 
+/* /dev/stdout and its like: a rename would replace the link itself. */
+static bool names_open_file(const char *path)
+{
+    char to[8];
+    return readlink(path, to, sizeof to) >= 6 && memcmp(to, "/proc/", 6) == 0;
+}
+
 st_status sti_check_target(const char *path, st_error *err)
 {
     struct stat st;
     if (path == NULL || *path == '\0')
         return sti_fail(err, ST_ERR_ARG, -1, "the output path is empty");
-    if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
+    if (stat(path, &st) != 0 || (S_ISREG(st.st_mode) && !names_open_file(path)))
         return ST_OK; /* a path that cannot be had at all fails when it is created */
     if (S_ISDIR(st.st_mode))
         errno = EISDIR;
@@ -40,8 +47,19 @@ st_status sti_check_target(const char *path, st_error *err)
     return sti_fail_io(err, "write", path);
 }
 
-st_status sti_open_alone(const char *path, bool make, int *fd, st_error *err)
+/* Empty, or 8 bytes of `magic` or of nothing yet. */
+static bool may_be_emptied(int fd, const char *magic)
 {
+    static const char nothing[8];
+    char head[8];
+    ssize_t n = pread(fd, head, sizeof head, 0);
+    return n == 0 || (n == sizeof head && (memcmp(head, magic, sizeof head) == 0 ||
+                                           memcmp(head, nothing, sizeof head) == 0));
+}
+
+st_status sti_open_alone(const char *path, const char *magic, int *fd, st_error *err)
+{
+    bool make = magic != NULL;
     const char *what = make ? "create" : "open";
     struct stat st;
     st_status status = ST_OK;
@@ -54,6 +72,9 @@ st_status sti_open_alone(const char *path, bool make, int *fd, st_error *err)
         status = sti_fail(err, ST_ERR_IO, -1, "cannot write %s: it is not a regular file", path);
     else if (flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) /* else: no locks here */
         status = sti_fail(err, ST_ERR_IO, -1, "cannot write %s: another process is using it", path);
+    else if (make && !may_be_emptied(*fd, magic))
+        status = sti_fail(err, ST_ERR_IO, -1,
+                          "cannot write %s: a file that is not ours is there; move it away", path);
     else if (make && ftruncate(*fd, 0) != 0)
         status = sti_fail_io(err, "empty", path);
     if (status != ST_OK)

@@ -19,9 +19,10 @@ char *sti_path_with(const char *path, const char *suffix);
  * to rename a file onto `path` asks first: renaming onto /dev/null would replace the device. */
 st_status sti_check_target(const char *path, st_error *err);
 
-/* Opens a regular file to read and write, locked against other writers. make: it is created, or
- * emptied; else it must be there. Errors: ST_ERR_IO. */
-st_status sti_open_alone(const char *path, bool make, int *fd, st_error *err);
+/* Opens a regular file to read and write, locked against other writers. magic: it is created, or
+ * emptied if it begins with these 8 bytes or never got so far; somebody else's stays and is an
+ * error. NULL: it must be there. Errors: ST_ERR_IO. */
+st_status sti_open_alone(const char *path, const char *magic, int *fd, st_error *err);
 
 /* write(2) until all is written. False: errno says why. */
 bool sti_write_all(int fd, const void *data, size_t bytes);

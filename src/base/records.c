@@ -87,7 +87,7 @@ static sti_records *new_records(const char *path, const char magic[8])
 static st_status start_part(sti_records *r, int *fd, st_error *err)
 {
     static const struct head nothing;
-    STI_TRY(sti_open_alone(r->part, true, fd, err));
+    STI_TRY(sti_open_alone(r->part, r->magic, fd, err));
     if (sti_write_all(*fd, &nothing, sizeof nothing))
         return ST_OK;
     sti_fail_io(err, "write", r->part);
@@ -210,7 +210,7 @@ st_status sti_records_open(const char *path, const char magic[8], sti_records **
     *records = NULL;
     if (r == NULL)
         return sti_fail_mem(err, BUFFER_BYTES);
-    status = sti_open_alone(path, false, &r->fd, err);
+    status = sti_open_alone(path, NULL, &r->fd, err);
     if (status != ST_OK)
         r->fd = -1;
     else

@@ -68,7 +68,8 @@ static bool cuts_after(const char *s, int64_t i, int64_t end)
 {
     char c = s[i], next = i + 1 < end ? s[i + 1] : '\0';
     if ((c == '.' || c == '?' || c == '!') && i + 1 < end)
-        return next == ' ' || next == '\n';
+        return next == ' ' || next == '\n' ||
+               (next == '\r' && i + 2 < end && s[i + 2] == '\n');
     return (c == '\n' && i + 1 < end && next == '\n') ||
            (c == '\r' && i + 3 < end && memcmp(s + i, "\r\n\r\n", 4) == 0);
 }

@@ -21,7 +21,7 @@ st_status sti_journal_create(sti_journal_out *out, const char *path, st_error *e
     out->check = 0;
     if (out->path == NULL)
         return sti_fail_mem(err, strlen(path));
-    status = sti_open_alone(path, true, &out->fd, err);
+    status = sti_open_alone(path, JOURNAL_MAGIC, &out->fd, err);
     if (status != ST_OK) {
         sti_free(out->path);
         return status;
@@ -88,7 +88,7 @@ st_status sti_journal_reopen(sti_journal_out *out, const char *path, st_error *e
     *out = (sti_journal_out){.path = sti_path_with(path, "")};
     if (out->path == NULL)
         return sti_fail_mem(err, strlen(path));
-    status = sti_open_alone(path, false, &out->fd, err);
+    status = sti_open_alone(path, NULL, &out->fd, err);
     if (status != ST_OK)
         sti_free(out->path);
     return status;

@@ -330,6 +330,16 @@ static st_status place_data(st_tensors *f, st_error *err)
     return ST_OK;
 }
 
+/* What a file is whose header's length, its first 8 bytes, cannot be one. */
+static const char *other_kind(const uint8_t *data)
+{
+    if (memcmp(data, "STPART", 6) == 0)
+        return "it is what an interrupted recording left; sparsetrace check --salvage makes a "
+               "trace of it";
+    return memcmp(data, "GGUF", 4) == 0 ? "it is a GGUF model"
+                                        : "it was cut short or is no safetensors file";
+}
+
 static st_status read_header(st_tensors *f, st_error *err)
 {
     yyjson_read_err json_err;
@@ -338,8 +348,10 @@ static st_status read_header(st_tensors *f, st_error *err)
         return FAIL_FORMAT(f->map.bytes, "the file ends inside the length of its header");
     memcpy(&n, f->map.data, 8);
     if (n > (uint64_t)(f->map.bytes - 8))
-        return FAIL_FORMAT(0, "the header is to have %llu bytes, the file ends %lld bytes later",
-                           (unsigned long long)n, (long long)(f->map.bytes - 8));
+        return FAIL_FORMAT(0,
+                           "the header is to have %llu bytes, the file ends %lld bytes later: %s",
+                           (unsigned long long)n, (long long)(f->map.bytes - 8),
+                           other_kind(f->map.data));
     if (n > (uint64_t)STI_HEADER_MAX_BYTES)
         return sti_fail_at(err, ST_ERR_LIMIT, 0, "the header has %llu bytes, more than %lld",
                            (unsigned long long)n, (long long)STI_HEADER_MAX_BYTES);

@@ -140,6 +140,8 @@ make_places() {
     mkfifo pipe
     printf 'once upon a time there was no model here\n' >text.gguf
     printf 'GGUF' >short.gguf
+    printf 'GGUF\3\0\0\0 and so on' >model.gguf
+    printf 'STPART2\n and so on' >left.part
     head -c 4096 /dev/zero >zeros.gguf
     cp old.csv old.json
     cp old.csv old.npz
@@ -199,6 +201,9 @@ test_no_trace() {
         refused "symbolic links" $verb loop
         refused "byte" $verb text.gguf
         refused "byte" $verb zeros.gguf
+        refused "no safetensors file" $verb text.gguf
+        refused "check --salvage" $verb left.part
+        refused "GGUF model" ${verb/info/groups} model.gguf
         if [ "$(id -u)" -ne 0 ]; then # root may read everything
             chmod 000 old.tr
             refused "Permission denied" $verb old.tr
@@ -353,6 +358,16 @@ test_export_to_no_file() {
         check "the text came through" cmp <(head -c "$(wc -c <trace.csv)" <&3) trace.csv
     fi
     exec 3>&-
+    ln -s /proc/self/fd/1 stdout # as /dev/stdout is; a file stands behind it here
+    good export trace.safetensors -o stdout
+    check "export -o stdout: the text came through" cmp "$out" trace.csv
+    good view trace.safetensors -o stdout
+    good route trace.safetensors --from 0 --graph stdout
+    refused "not a regular file" export trace.safetensors -o stdout --format npz
+    check "the link to standard output is still one" test -L stdout
+    rm stdout
+    good route trace.safetensors --from 0 --graph pipe 3<>pipe
+    check "route: the pipe is still a pipe" test -p pipe
     [ -c /dev/full ] || return 0
     ln -s /dev/full full.csv
     refused "No space left" export trace.safetensors -o full.csv

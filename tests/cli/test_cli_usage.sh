@@ -23,6 +23,12 @@ test_help() {
         check "$verb --help lists --json" says "$out" "  --json "
         good "$verb" --help --no-such-option
     done
+    good suppress --help
+    check "suppress --help: its own method" says "$out" "scan (default)"
+    for verb in reason suppress; do
+        good $verb --help
+        check "$verb --help: its own block sizes" says "$out" "keys of a key block (1)"
+    done
     for verb in trace mask; do
         good "$verb" --help
         for how in --k --pruned --mass --select --block-q --block-k --sample-rows; do
@@ -166,7 +172,7 @@ test_trace() {
 }
 
 test_ruler() {
-    local value
+    local value option
     misused "-m MODEL" ruler
     misused '"word"' ruler -m model word
     for value in niah vt,,cwe '' vt,fwe,vt; do
@@ -195,6 +201,13 @@ test_ruler() {
     refused "no/such" ruler -m model --words no/such
     refused "no/such" ruler -m model --data no/such
     refused "no/such" ruler -m no/such --quiet
+    : >samples.jsonl
+    for option in -o --csv --plot --write-data; do
+        misused "over samples.jsonl" ruler -m model --data samples.jsonl $option samples.jsonl
+        refused "No such file" ruler -m model $option no/such
+    done
+    misused "over new" ruler -m model --csv new --plot ./new
+    rm samples.jsonl
 }
 
 # Spans and lists are held against the trace, so there has to be one.
@@ -216,6 +229,11 @@ test_parts() {
     for value in -1 x 1000001; do
         misused "--top" info trace.safetensors --top "$value"
     done
+    printf 'no trace at all\n' >text.txt
+    refused "text.txt: byte 0" groups text.txt
+    refused "trace.safetensors: trace 0 has no groups" groups trace.safetensors trace.safetensors
+    refused "text.txt: byte 0" watch --tagger text.txt
+    rm text.txt
     misused '"pdf"' export trace.safetensors --format pdf
     misused '"pdf"' export trace.safetensors -o matrix.pdf
     misused '"NPZ"' export trace.safetensors -o matrix.NPZ
@@ -229,6 +247,30 @@ test_info_without_a_file() {
     ST_CPU=scalar good info --json
     check "info --json parses" parses "$out"
     check "info --json tells the kernels" says "$out" '"cpu":"scalar"'
+}
+
+# What a verb reads it does not write over, whatever the name.
+test_output_is_input() {
+    : >text.txt
+    : >model.gguf
+    ln -s text.txt link
+    ln text.txt hard
+    misused "over text.txt" trace -m model.gguf -f text.txt -o ./text.txt
+    misused "over text.txt" trace -m model.gguf -f text.txt -o link
+    misused "over model.gguf" trace -m model.gguf -p text -o model.gguf
+    misused "over ./new" trace -m model.gguf -p text -o new --checkpoint ./new
+    misused "over text.txt" export text.txt -o hard --format csv
+    misused "over text.txt" view text.txt -o text.txt
+    misused "over link" view model.gguf --routes link -o hard
+    misused "over text.txt" route text.txt --from 0 --graph text.txt
+    misused "over text.txt" suppress -m model.gguf -f text.txt -o text.txt
+    refused "No such file" suppress -m model.gguf -f text.txt -o no/such
+    refused "directory" suppress -m model.gguf -f text.txt -o .
+    refused "No such file" reason -m model.gguf -f text.txt --layer 0 --hidden no/such
+    misused "over text.txt" reason -m model.gguf -f text.txt -o text.txt
+    misused "over new" reason -m model.gguf -f text.txt -o new --layer 0 --hidden new
+    misused "over text.txt" check text.txt --salvage link
+    rm text.txt model.gguf link hard
 }
 
 # A full disk behind stdout is an error too.
@@ -254,5 +296,6 @@ test_trace
 test_ruler
 test_parts
 test_info_without_a_file
+test_output_is_input
 test_lost_output
 report

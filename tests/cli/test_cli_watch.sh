@@ -90,7 +90,16 @@ rule 'a: doubts >= 3 or checks = 0'
 refused '"and" must stand where it says "or"' watch -f three.txt --rules bad.txt
 rule 'a: doubts >='
 refused 'not NAME OP VALUE' watch -f three.txt --rules bad.txt
+rule 'a: tag = problem_setupp and doubts = 0'
+refused 'rules, line 2: there is no tag "problem_setupp"' watch -f three.txt --rules bad.txt
+rule 'a: phase != comput'
+refused 'line 2: there is no phase "comput"' watch -f three.txt --rules bad.txt
+rule 'a: tag = unsure and phase = compute'
+good watch -f three.txt --rules bad.txt
 refused "cannot open absent.txt" watch -f three.txt --rules absent.txt
+mkdir folder
+refused "cannot read folder: Is a directory" watch -f three.txt --rules folder
+refused "cannot read folder: Is a directory" watch -f folder
 
 # ---- odd texts ----------------------------------------------------------------------------------
 : >empty.txt

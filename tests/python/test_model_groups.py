@@ -101,9 +101,9 @@ def test_rest(tmp_path, pieces):
 
 
 @pytest.mark.parametrize("spans, says", [
-    ("0 5\n3 9\n", "group 1 begins at 3"),
-    ("0 5\n9 7\n", "group 1 is [9, 7)"),
-    ("0 5\n6 999999\n", "group 1 is [6, 999999)"),
+    ("0 5\n3 9\n", "span 2: bytes 3 to 9"),
+    ("0 5\n9 7\n", "span 2: bytes 9 to 7"),
+    ("0 5\n6 999999\n", "span 2: bytes 6 to 999999"),
     ("0 5\nsix 9\n", "line 2"),
     ("0 5 9\n", "line 1"),
     ("# nothing\n\n", "has no span"),

@@ -107,6 +107,24 @@ def test_resume_adds_what_is_missing(job, tmp_path):
     assert path.read_text() == "something,else\n1,2\n"
 
 
+def test_foreign_files_stay(tmp_path):
+    path = tmp_path / "rows.csv"
+    for text in ("a text without an end", "x" * 5000, '{"input": "' + "y" * 2000 + '"}\n'):
+        path.write_text(text)
+        assert "line 1" in ruler("--tasks", "vt", "-o", path, "--resume", code=1).stderr
+        assert path.read_text() == text
+
+
+def test_no_sample_at_all(tmp_path):
+    """Nothing to run is a failure, and what stood in the file stays."""
+    data = tmp_path / "data.jsonl"
+    data.write_text("old")
+    done = ruler("--tasks", "vt", "--lengths", "64", "--write-data", data, code=1)
+    assert "not one sample" in done.stderr and data.read_text() == "old"
+    assert [x.name for x in tmp_path.iterdir()] == ["data.jsonl"]
+    assert json.loads(ruler("--data", data, "--json", code=1).stdout)["cells"] == []
+
+
 def test_blocks_by_length(tmp_path):
     """A short prompt keeps its answer where blocks suit its length; blocks that were typed stay; a share that wants
     smaller ones has a dense run of its own, and the same dense score."""

@@ -51,7 +51,7 @@ def split(text):
     for i, c in enumerate(text):
         current += c
         blank = text[i : i + 2] == "\n\n" or text[i : i + 4] == "\r\n\r\n"
-        ends = c in ".?!" and text[i + 1 : i + 2] in (" ", "\n") and i + 1 < len(text)
+        ends = c in ".?!" and (text[i + 1 : i + 2] in (" ", "\n") or text[i + 1 : i + 3] == "\r\n") and i + 1 < len(text)
         if (blank or ends) and current.strip():
             pieces.append(current.strip())
             current = ""
@@ -81,7 +81,7 @@ def same_split(text):
 
 def test_split_of_random_texts():
     rng = random.Random(0)
-    parts = ["a", "word", "9.5", ".", "?", "!", " ", " ", "\n", "\n\n", "\r\n\r\n", "é", "数学", "\u3000", "\u2028", "1.", "😀"]
+    parts = ["a", "word", "9.5", ".", "?", "!", " ", " ", "\n", "\n\n", "\r\n", "\r\n\r\n", "é", "数学", "\u3000", "\u2028", "1.", "😀"]
     for _ in range(60):
         same_split("".join(rng.choice(parts) for _ in range(rng.randrange(0, 120))))
 

@@ -227,6 +227,25 @@ static void test_places(void)
     CHECK_STATUS(sti_records_open(path, "STOTHER\n", &r, &err), ST_ERR_FORMAT);
 }
 
+/* What lies where the .part is to be goes only if it is one. */
+static void test_foreign_part(void)
+{
+    const char *path = sample_path("foreign"), *part = sample_path("foreign.part");
+    st_error err = {.message = ""};
+    sti_records *r;
+    size_t n;
+    char *text;
+    sample_store(part, "chapter one", 11);
+    CHECK_STATUS(sti_records_create(path, magic, &r, &err), ST_ERR_IO);
+    CHECK(strstr(err.message, "foreign.part: a file that is not ours") != NULL);
+    text = sample_load(part, &n);
+    CHECK(n == 11 && memcmp(text, "chapter one", 11) == 0);
+    free(text);
+    sample_store(part, magic, 8);
+    CHECK_STATUS(sti_records_create(path, magic, &r, NULL), ST_OK);
+    sti_records_close(r, false);
+}
+
 static void limit_files(rlim_t bytes)
 {
     struct rlimit r;
@@ -279,6 +298,7 @@ int main(void)
     test_rewrite();
     test_crash();
     test_places();
+    test_foreign_part();
     test_disk_full();
     return check_report();
 }

@@ -45,6 +45,8 @@ static void test_thought_anchors(void)
     same("A heading line\n\nAnd its paragraph\nof two lines",
          "A heading line|And its paragraph\nof two lines");
     same("A heading line\r\n\r\nAnd its paragraph", "A heading line|And its paragraph");
+    same("Lines that end so.\r\nAs Windows writes them.\r\n",
+         "Lines that end so.|As Windows writes them.");
     same("A tab after.\tNo sentence ends here", "A tab after.\tNo sentence ends here");
     same("Yes. No. Maybe so it is. This is done.", "Yes. No. Maybe so it is.|This is done.");
     same("This is long enough. Short.", "This is long enough. Short.");
