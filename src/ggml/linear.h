@@ -3,8 +3,8 @@
  * linear.h — matrix products with BF16 weights, by oneDNN where its shared library is found.
  *
  * Once attention is sparse these products are most of a run. ggml multiplies BF16 at two thirds of
- * the rate that the processor can; oneDNN comes nearer to it, with the same rounding (operands BF16,
- * sums F32), where there are instructions for BF16 and where there is AVX2 alone.
+ * the rate that the processor can; oneDNN comes nearer to it, with the same rounding (operands
+ * BF16, sums F32), where there are instructions for BF16 and where there is AVX2 alone.
  */
 #ifndef STI_LINEAR_H
 #define STI_LINEAR_H
