@@ -135,12 +135,12 @@ def attention_features(path):
             a[np.repeat(np.arange(len(a)), np.diff(indptr)), indices] = f.get_tensor(name + "mean")
             layers.append(a.reshape(layer["n_head"], n, n))
     a = np.stack(layers)
-    floor = 1e-4
+    floor = 1e-6
     mean = a.mean((0, 1))
     i, j = np.indices(mean.shape)
     column = np.array([mean[c + NEAR:, c].mean() if c + NEAR < n else 0 for c in range(n)])
     return np.stack([np.log(mean + floor), np.log(mean + floor) - np.log(column + floor)[None, :],
-                     np.log(np.sqrt(a).mean((0, 1)) + 1e-2), np.log(a.max(1).mean(0) + floor)], -1)
+                     np.log(np.sqrt(a).mean((0, 1)) + 1e-3), np.log(a.max(1).mean(0) + floor)], -1)
 
 
 def far_pairs(n):

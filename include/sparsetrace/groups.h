@@ -85,9 +85,9 @@ typedef struct st_dependency {
 } st_dependency;
 
 /* What the score is made of, for to = i, from = j, over all recorded layers and heads of the trace:
- *   x0 = ln(i - j)                               x1 = ln(mean A[i][j] + 1e-4)
- *   x2 = x1 - ln(v[j] + 1e-4)                    x3 = ln(mean sqrt(A[i][j]) + 1e-2)
- *   x4 = ln(mean over layers of max over heads A[i][j] + 1e-4)
+ *   x0 = ln(i - j)                               x1 = ln(mean A[i][j] + 1e-6)
+ *   x2 = x1 - ln(v[j] + 1e-6)                    x3 = ln(mean sqrt(A[i][j]) + 1e-3)
+ *   x4 = ln(mean over layers of max over heads A[i][j] + 1e-6)
  * v: vertical scores of the mean, 0 where there is none. score = 1 / (1 + exp(-(w . x + w[5]))). */
 #define ST_DEPENDENCY_WEIGHTS 6
 

@@ -78,16 +78,12 @@ const double *st_dependency_weights(void)
     return weight;
 }
 
-/* Less attention than this is as good as none: what a pruned run keeps of it is chance. */
-#define FLOOR 1e-4
-#define ROOT_FLOOR 1e-2
-
 double sti_dependency_score(const double *w, int64_t distance, const sti_dependency_means *m)
 {
-    double mean = log(m->plain + FLOOR);
+    double mean = log(m->plain + 1e-6);
     double x = w[0] * log((double)distance) + w[1] * mean +
-               w[2] * (mean - log((isnan(m->column) ? 0.0 : m->column) + FLOOR)) +
-               w[3] * log(m->root + ROOT_FLOOR) + w[4] * log(m->top + FLOOR) + w[5];
+               w[2] * (mean - log((isnan(m->column) ? 0.0 : m->column) + 1e-6)) +
+               w[3] * log(m->root + 1e-3) + w[4] * log(m->top + 1e-6) + w[5];
     return 1.0 / (1.0 + exp(-x));
 }
 

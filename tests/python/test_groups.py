@@ -155,9 +155,9 @@ def logistic_scores(truth, weights):
     column = np.array([mean[j + NEAR:, j].mean() if j + NEAR < n else 0 for j in range(n)])
     top = np.mean([truth["A"][layer].max(0) for layer in LAYERS], axis=0)
     i, j = np.indices((n, n))
-    x1 = np.log(mean + 1e-4)
-    x = [np.log(np.maximum(i - j, 1)), x1, x1 - np.log(column + 1e-4), np.log(np.sqrt(a).mean(0) + 1e-2),
-         np.log(top + 1e-4), np.ones((n, n))]
+    x1 = np.log(mean + 1e-6)
+    x = [np.log(np.maximum(i - j, 1)), x1, x1 - np.log(column + 1e-6), np.log(np.sqrt(a).mean(0) + 1e-3),
+         np.log(top + 1e-6), np.ones((n, n))]
     return 1 / (1 + np.exp(-sum(w * f for w, f in zip(weights, x))))
 
 
