@@ -123,19 +123,47 @@ def compare(exact, pruned):
 # ---- dependencies --------------------------------------------------------------------------------
 
 
+TRUST = 0.5  # how much of what pruning left out is put back, as in src/analyse/dependency.c
+
+
+def left_out(f, name, groups):
+    """Of a layer: what each head leaves out [H], and sum and number of what its rows leave out of a group's token [S]."""
+    rest, rows, n = f.get_tensor(name + "cert_rest"), f.get_tensor(name + "cert_rows"), len(groups)
+    at = np.searchsorted(groups[:, 0], rows, side="right") - 1  # the row's group, if it lies in it
+    at = np.where((at >= 0) & (rows < groups[at, 1]), at, -1)
+    far = at[:, None] >= np.arange(n)[None, :] + NEAR
+    per_token = rest.reshape(-1, len(rows), n) * far / np.diff(groups).T
+    left = 1 - f.get_tensor(name + "cert_recall").mean(1)
+    return left, per_token.sum((0, 1)), len(per_token) * far.sum(0)
+
+
+def matrices(path):
+    """[layers, H, S, S] mean attention from sentence to sentence; of pruned runs with what was left out put back."""
+    with safe_open(path, "np") as f:
+        geometry, groups = json.loads(f.metadata()["geometry"]), f.get_tensor("groups")
+        names, n, layers, left = set(f.keys()), len(groups), [], []
+        total, count = np.zeros(n), np.zeros(n)
+        for layer in geometry["layers"]:
+            name = f"layer.{layer['layer']}."
+            indptr, indices = f.get_tensor(name + "group_indptr"), f.get_tensor(name + "group_indices")
+            a = np.zeros((layer["n_head"] * n, n), np.float32)
+            a[np.repeat(np.arange(len(a)), np.diff(indptr)), indices] = f.get_tensor(name + "group_mean")
+            layers.append(a.reshape(layer["n_head"], n, n))
+            if name + "cert_rest" in names:
+                each, rest, rows = left_out(f, name, groups)
+                left, total, count = [*left, each], total + rest, count + rows
+    a = np.stack(layers)
+    if not left:
+        return a
+    left = np.stack(left)[:, :, None, None]
+    profile = np.where(count > 0, total / np.maximum(count, 1), 0) * np.tril(np.ones((n, n)), -NEAR)
+    return ((1 - left) * a + TRUST * left / left.mean() * profile).astype(np.float32)
+
+
 def attention_features(path):
     """[S, S, F]: logarithms of the mean over heads, of its share of the column, and of the largest layer's mean."""
-    with safe_open(path, "np") as f:
-        geometry, n = json.loads(f.metadata()["geometry"]), len(f.get_tensor("groups"))
-        layers = []
-        for layer in geometry["layers"]:
-            name = f"layer.{layer['layer']}.group_"
-            indptr, indices = f.get_tensor(name + "indptr"), f.get_tensor(name + "indices")
-            a = np.zeros((layer["n_head"] * n, n), np.float32)
-            a[np.repeat(np.arange(len(a)), np.diff(indptr)), indices] = f.get_tensor(name + "mean")
-            layers.append(a.reshape(layer["n_head"], n, n))
-    a = np.stack(layers)
-    floor = 1e-6
+    a = matrices(path)
+    n, floor = a.shape[-1], 1e-6
     mean = a.mean((0, 1))
     i, j = np.indices(mean.shape)
     column = np.array([mean[c + NEAR:, c].mean() if c + NEAR < n else 0 for c in range(n)])

@@ -20,7 +20,7 @@ static int64_t group_of(const st_group *group, int64_t n, int64_t at)
     return st_groups_touched(group, n, at, at + 1, &first) > 0 ? first : -1;
 }
 
-static double mean_recall(const float *recall, int64_t n)
+double sti_mean_recall(const float *recall, int64_t n)
 {
     double sum = 0.0;
     for (int64_t r = 0; r < n; r++)
@@ -88,7 +88,7 @@ static void put_back(const st_trace_samples *s, int64_t n_group, const st_group 
                      const float *recall, const float *rest, int64_t near, const double *profile,
                      double *score)
 {
-    double kept = mean_recall(recall, s->n_row), left = 0.0, expected = 0.0, share;
+    double kept = sti_mean_recall(recall, s->n_row), left = 0.0, expected = 0.0, share;
     for (int64_t k = 0; k < s->n_row; k++) {
         int64_t i = group_of(group, n_group, s->rows[k]);
         for (int64_t j = 0; j <= i - near; j++) {
