@@ -88,7 +88,9 @@ typedef struct st_dependency {
  *   x0 = ln(i - j)                               x1 = ln(mean A[i][j] + 1e-6)
  *   x2 = x1 - ln(v[j] + 1e-6)                    x3 = ln(mean sqrt(A[i][j]) + 1e-3)
  *   x4 = ln(mean over layers of max over heads A[i][j] + 1e-6)
- * v: vertical scores of the mean, 0 where there is none. score = 1 / (1 + exp(-(w . x + w[5]))). */
+ * v: vertical scores of the mean, 0 where there is none. Where certified rows tell what the
+ * selection left out, half of it is put back into each head's A first (docs/method/receivers.md).
+ * score = 1 / (1 + exp(-(w . x + w[5]))). */
 #define ST_DEPENDENCY_WEIGHTS 6
 
 /* The weights of bench/anchors.py on the traces and the model named in docs/method/receivers.md. */

@@ -58,7 +58,7 @@ static void check_even(void)
     CHECK(isnan(flow[0].lean) && near((double)flow[5].lean, 5 * 2 * 0.02));
     CHECK(near((double)flow[0].used, 1.0) && near((double)flow[11].used, 1.0));
     CHECK(isnan(flow[12].used) && isnan(flow[15].used)); /* nobody is far enough behind them */
-    CHECK(near(q.dead_share, 7.0 / 12)); /* nothing is singled out: all below 2, but five are anchors */
+    CHECK(near(q.dead_share, 7.0 / 12)); /* all below 2, but five are anchors */
     CHECK_EQ(q.n_claim, 0);
     CHECK(q.jump_share == -1.0 && near(q.support, 0.0) && near(q.support_base, 0.0));
     CHECK(near(q.anchor_share, 5.0 / 12));
