@@ -121,8 +121,8 @@ static st_status add_heads(struct means *m, const st_trace *t, int64_t near, st_
 
 const double *st_dependency_weights(void)
 {
-    static const double weight[ST_DEPENDENCY_WEIGHTS] = {0.6291, -2.158, 0.8607,
-                                                         2.287,  1.257,  -6.894};
+    static const double weight[ST_DEPENDENCY_WEIGHTS] = {0.5883, -3.198, 1.118,
+                                                         3.054,  2.168,  -6.126};
     return weight;
 }
 
