@@ -4,10 +4,12 @@
  *
  * Workers sleep between loops (no spinning: another library's threads share the cores). Tasks are
  * handed out one by one from an atomic counter, so uneven tasks balance themselves. A task must
- * write only what belongs to it: then results do not depend on who ran it.
+ * write only what belongs to it: then results do not depend on who ran it. Workers handle no signal:
+ * those are for the program's own threads.
  */
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -76,13 +78,28 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* A thread inherits what its maker blocks: all signals but those of its own faults. */
+static int create_deaf(pthread_t *thread, void *arg)
+{
+    static const int fault[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigset_t deaf, before;
+    int code;
+    sigfillset(&deaf);
+    for (size_t i = 0; i < sizeof fault / sizeof *fault; i++)
+        sigdelset(&deaf, fault[i]);
+    pthread_sigmask(SIG_SETMASK, &deaf, &before);
+    code = pthread_create(thread, NULL, worker_main, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code;
+}
+
 static bool start_worker(st_pool *p, int thread)
 {
     struct worker_arg *arg = sti_alloc(sizeof *arg);
     if (arg == NULL)
         return false;
     *arg = (struct worker_arg){p, thread};
-    if (pthread_create(&p->worker[p->n_worker], NULL, worker_main, arg) != 0) {
+    if (create_deaf(&p->worker[p->n_worker], arg) != 0) {
         sti_free(arg);
         return false;
     }

@@ -11,6 +11,7 @@
  */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -343,6 +344,8 @@ static dnnl_status_t multiply_panel(const struct job *j, const struct product *p
     return s;
 }
 
+/* No signal is handled meanwhile: oneDNN's F32 kernel keeps its operands where the stack pointer
+ * points, in the heap, and a handler's frame would be written below, over what is not its own. */
 static void multiply_chunk(void *ctx, int64_t chunk, int thread)
 {
     const struct job *j = ctx;
@@ -350,13 +353,17 @@ static void multiply_chunk(void *ctx, int64_t chunk, int thread)
     char *rows = j->scratch + (size_t)thread * thread_bytes(j);
     int64_t first = chunk * j->chunk, n = sti_min(j->chunk, j->n_row - first);
     int threads = lib.omp_get_max_threads(); /* of the calling thread, which may be the user's */
+    sigset_t all, before;
     dnnl_status_t s;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     lib.omp_set_num_threads(1);
     s = round_rows(j, p[1], j->x + first * j->n_in, n, rows);
     for (int64_t i = 0; i < j->n_panel && s == dnnl_success; i++)
         s = multiply_panel(j, p[i + 1 == j->n_panel], i, n, rows, j->y + first * j->n_out);
     j->status[chunk] = s;
     lib.omp_set_num_threads(threads);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* The product of a chunk and a panel, each the last one or one before, if there is such a one. */

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_linear.c — products with BF16 weights beside a sum in double: odd shapes, several chunks and
- * threads, what is declined.
+ * threads, signals meanwhile, what is declined.
  */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/time.h>
+
 #include "../unit/check.h"
 #include "op.h"
 #include "sparsetrace/ggml.h"
@@ -90,6 +94,55 @@ static void check_row_alone(void)
     discard(&b);
 }
 
+/* ---- signals --------------------------------------------------------------------------------- */
+
+static pthread_t main_thread;
+static volatile char *stack_begin, *stack_end;
+static volatile sig_atomic_t n_signal, n_elsewhere, n_off_stack;
+
+static void on_signal(int number)
+{
+    volatile char here = (char)number;
+    n_signal++;
+    if (!pthread_equal(pthread_self(), main_thread))
+        n_elsewhere++;
+    else if (&here < stack_begin || &here >= stack_end)
+        n_off_stack++;
+}
+
+static void interrupt_every(int microseconds)
+{
+    struct itimerval t = {{0, microseconds}, {0, microseconds}};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    pthread_attr_t attr;
+    void *begin;
+    size_t size;
+    main_thread = pthread_self();
+    CHECK_EQ(pthread_getattr_np(main_thread, &attr), 0);
+    CHECK_EQ(pthread_attr_getstack(&attr, &begin, &size), 0);
+    pthread_attr_destroy(&attr);
+    stack_begin = begin;
+    stack_end = stack_begin + size;
+    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQ(setitimer(ITIMER_REAL, &t, NULL), 0);
+}
+
+/* A kernel of the library's may keep its operands where the stack pointer points: in the heap. A
+ * handler that ran then would write its frame over what lies below. */
+static void check_signals(void)
+{
+    product p = make(GGML_TYPE_BF16, 1536, 576, 240, 1);
+    interrupt_every(100);
+    for (int i = 0; i < 40; i++)
+        CHECK_EQ(ggml_backend_graph_compute(ours, p.graph), GGML_STATUS_SUCCESS);
+    interrupt_every(0);
+    CHECK(n_signal > 0);
+    CHECK_EQ(n_elsewhere, 0);
+    CHECK_EQ(n_off_stack, 0);
+    CHECK(worst(&p) < 1e-6);
+    discard(&p);
+}
+
 static void check_declined(enum ggml_type type, int n_row, const char *what)
 {
     product p = make(type, 64, 64, n_row, 1);
@@ -131,6 +184,7 @@ int main(void)
         check_product(48, 50, 20, 3);
         check_product(64, 600, 500, 1);
         check_row_alone();
+        check_signals();
     }
     check_declined(GGML_TYPE_BF16, 31, "31 rows");
     check_declined(GGML_TYPE_F16, 64, "F16 weights");
