@@ -4,8 +4,8 @@
  *
  * Workers sleep between loops (no spinning: another library's threads share the cores). Tasks are
  * handed out one by one from an atomic counter, so uneven tasks balance themselves. A task must
- * write only what belongs to it: then results do not depend on who ran it. Workers handle no signal:
- * those are for the program's own threads.
+ * write only what belongs to it: then results do not depend on who ran it. Workers handle no signal
+ * but their own faults: the others are for the program's own threads.
  */
 #include <pthread.h>
 #include <sched.h>
