@@ -37,6 +37,7 @@ export class HeadMap {
             "aria-label",
             `Block map of layer ${head.layer} head ${head.head}. Arrows move, plus and minus zoom, 0 shows all, Enter selects the rows in the middle.`,
         );
+        if (this.pointer) this.tell(...this.pointer); // it may rest here since before the rows arrived
         this.draw();
     }
 
@@ -165,6 +166,7 @@ export class HeadMap {
 
     // The line under the map. Far from the pixels of one block, the heaviest entry nearby is meant.
     tell(fx, fy) {
+        this.pointer = [fx, fy];
         const at = this.blockAt(fx, fy);
         const line = byId("map-facts");
         if (!at || !this.rows) {

@@ -302,9 +302,15 @@ def test_map_zooms_and_tells(open_page, url):
     box = page.locator("#map").bounding_box()
     x = box["x"] + 74 + (box["width"] - 84) * (NEEDLE[2] + 0.5) * BK / N_TOK
     page.mouse.move(x, box["y"] + box["height"] - 41)
-    settle(page)
-    assert "read 87.5" in page.locator("#map-facts").inner_text()
-    assert "keys 640\u2013655" in page.locator("#map-facts").inner_text()
+    facts = page.locator("#map-facts")
+    facts.filter(has_text="read 87.5").wait_for()  # also where the pointer was there before the rows
+    told = facts.inner_text()
+    assert "keys 640\u2013655" in told
+    page.evaluate("location.hash = 'head=0.0'")
+    page.locator("#map-title").filter(has_text="L0.H0").wait_for()
+    assert facts.inner_text() != told, "what another head reads, though the pointer rests"
+    page.evaluate("location.hash = 'head=1.2'")
+    facts.filter(has_text="read 87.5").wait_for()
     page.mouse.wheel(0, -400)
     settle(page)
     zoomed = page.url
