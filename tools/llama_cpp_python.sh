@@ -5,13 +5,13 @@
 # once from the package in deps.lock: shared libraries, this machine's instructions. Prints the path of
 # its python. --installed builds nothing and fails if there is none.
 #
-# SPARSETRACE_LLAMA_CPP_ARGS replaces the build's CMake options; each set of options is an environment.
+# __AMX_INT8__: as in deps.sh. SPARSETRACE_LLAMA_CPP_ARGS replaces the build's CMake options; each set of options is an environment.
 set -euo pipefail
 . "$(dirname "$0")/fetch.sh"
 
 args=${SPARSETRACE_LLAMA_CPP_ARGS--DGGML_NATIVE=ON -DGGML_OPENMP=OFF -DGGML_CCACHE=OFF -DLLAVA_BUILD=OFF \
 -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF \
--DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF}
+-DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF -DCMAKE_C_FLAGS=-U__AMX_INT8__ -DCMAKE_CXX_FLAGS=-U__AMX_INT8__}
 key=$({
     lock_line llama-cpp-python
     echo "$args"
