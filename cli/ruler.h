@@ -29,6 +29,7 @@ typedef struct ruler_row {
     double dense, sparse, greedy_dense, greedy_sparse;
     int64_t n_same, kept_pairs, causal_pairs, n_retrieval, n_needle_kept;
     double kl, recall, seconds_dense, seconds_sparse;
+    double margin; /* of the dense run: the answer's least lead, nats; -1: not known */
 } ruler_row;
 
 typedef struct ruler_rows {
@@ -58,6 +59,7 @@ typedef struct ruler_cell {
     int64_t n_recall, n_greedy;
     double dense, sparse, pruned, kl, recall, greedy_dense, greedy_sparse; /* means */
     double kept_pairs, causal_pairs, seconds_dense, seconds_sparse;        /* sums */
+    double lost_margin; /* the largest of a right answer that was lost, nats; -1: none, not known */
 } ruler_cell;
 
 typedef struct ruler_cells {

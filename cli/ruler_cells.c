@@ -34,6 +34,8 @@ static void add(ruler_cell *c, const ruler_row *r)
     c->n++;
     c->n_right += whole(r->dense);
     c->n_kept += whole(r->dense) && whole(r->sparse);
+    if (whole(r->dense) && !whole(r->sparse))
+        c->lost_margin = fmax(c->lost_margin, r->margin);
     c->n_tok += r->n_tok;
     c->n_answer += r->n_answer;
     c->n_same += r->n_same;
@@ -88,7 +90,7 @@ ruler_cells ruler_cells_of(const ruler_job *j)
         while (c < cells.n && !same_cell(cells.cell[c].first, &rows->row[i]))
             c++;
         if (c == cells.n)
-            cells.cell[cells.n++] = (ruler_cell){.first = &rows->row[i]};
+            cells.cell[cells.n++] = (ruler_cell){.first = &rows->row[i], .lost_margin = -1.0};
         add(&cells.cell[c], &rows->row[i]);
     }
     for (int64_t c = 0; c < cells.n; c++)
@@ -121,7 +123,10 @@ static const char *percent(char buf[16], double share)
 static void print_cell(const ruler_cell *c, bool greedy)
 {
     char a[16], b[16], d[16], e[16], f[16], g[16], h[16], kept[32], needle[48], blocks[24];
+    char lost[16] = "-";
     double same = c->n_answer > 0 ? (double)c->n_same / (double)c->n_answer : -1.0;
+    if (c->lost_margin >= 0)
+        snprintf(lost, sizeof lost, "%.3f", c->lost_margin);
     snprintf(kept, sizeof kept, "%lld/%lld", (long long)c->n_kept, (long long)c->n_right);
     snprintf(
         needle, sizeof needle, c->n_retrieval > 0 ? "%s of %lld" : "-",
@@ -129,10 +134,10 @@ static void print_cell(const ruler_cell *c, bool greedy)
         (long long)c->n_retrieval);
     snprintf(blocks, sizeof blocks, "%lldx%lld", (long long)c->first->block_q,
              (long long)c->first->block_k);
-    printf("%-15s %7lld %-6s %-6s %6s %6s %4lld %6s %6s %8s %6s %7.3f %6s %13s", c->first->task,
+    printf("%-15s %7lld %-6s %-6s %6s %6s %4lld %6s %6s %8s %7s %6s %7.3f %6s %13s", c->first->task,
            (long long)c->first->length, c->first->select, c->first->target, blocks,
            percent(a, c->pruned), (long long)c->n, percent(b, c->dense), percent(d, c->sparse),
-           kept, percent(e, same), c->kl, percent(f, c->recall), needle);
+           kept, lost, percent(e, same), c->kl, percent(f, c->recall), needle);
     if (greedy)
         printf(" %6s %6s", percent(g, c->greedy_dense), percent(h, c->greedy_sparse));
     putchar('\n');
@@ -146,13 +151,14 @@ void ruler_print_table(const ruler_cells *cells, const ruler_about *about)
            "position of the right answer, x 100\n\n",
            out_clean(name, sizeof name, about->model.name), about->model.weights,
            about->chat ? "on" : "off", (long long)about->seed);
-    printf("%-15s %7s %-6s %-6s %6s %6s %4s %6s %6s %8s %6s %7s %6s %13s%s\n", "task", "length",
-           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "argmax", "KL",
+    printf("%-15s %7s %-6s %-6s %6s %6s %4s %6s %6s %8s %7s %6s %7s %6s %13s%s\n", "task", "length",
+           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "lost by", "argmax", "KL",
            "recall", "needle kept", about->greedy ? " greedy dense/sparse" : "");
     for (int64_t i = 0; i < cells->n; i++)
         print_cell(&cells->cell[i], about->greedy);
-    printf("\npruned: %% of the causal pairs; kept: right answers that stay right; argmax, KL: "
-           "answer tokens against dense;\nneedle kept: cases in which a head reads the needle from "
+    printf("\npruned: %% of the causal pairs; kept: right answers that stay right; lost by: of "
+           "those that do not,\nthe surest: nats by which dense puts each of its tokens before "
+           "any other; argmax, KL: answer tokens against dense;\nneedle kept: cases in which a head reads the needle from "
            "the answer and its block stays\n");
 }
 
@@ -189,6 +195,7 @@ static void put_cell(const ruler_cell *c)
     put_share("sparse", c->sparse, ",");
     printf("\"dense_right\":%lld,\"kept_right\":%lld,", (long long)c->n_right,
            (long long)c->n_kept);
+    put_share("lost_margin", c->lost_margin, ",");
     printf("\"answer_tokens\":%lld,", (long long)c->n_answer);
     put_share("argmax_same", (double)c->n_same / n_answer, ",");
     put_share("kl", c->kl, ",");
@@ -223,17 +230,17 @@ bool ruler_write_csv(const ruler_cells *cells, const char *path)
     bool good = f != NULL;
     if (good)
         fprintf(f, "task,source,length,select,budget,block_q,block_k,samples,pruned,dense,sparse,"
-                   "dense_right,kept_right,answer_tokens,argmax_same,kl,recall,needle_cases,"
+                   "dense_right,kept_right,lost_margin,answer_tokens,argmax_same,kl,recall,needle_cases,"
                    "needle_kept,greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
     for (int64_t i = 0; good && i < cells->n; i++) {
         const ruler_cell *c = &cells->cell[i];
         const ruler_row *r = c->first;
         fprintf(f,
-                "%s,%s,%lld,%s,%s,%lld,%lld,%lld,%.6f,%.6f,%.6f,%lld,%lld,%lld,%lld,%.6g,%.6g,"
+                "%s,%s,%lld,%s,%s,%lld,%lld,%lld,%.6f,%.6f,%.6f,%lld,%lld,%.6g,%lld,%lld,%.6g,%.6g,"
                 "%lld,%lld,%.6g,%.6g,%.3f,%.3f\n",
                 r->task, r->source, (long long)r->length, r->select, r->target,
                 (long long)r->block_q, (long long)r->block_k, (long long)c->n, c->pruned, c->dense,
-                c->sparse, (long long)c->n_right, (long long)c->n_kept, (long long)c->n_answer,
+                c->sparse, (long long)c->n_right, (long long)c->n_kept, c->lost_margin, (long long)c->n_answer,
                 (long long)c->n_same, c->kl, c->recall, (long long)c->n_retrieval,
                 (long long)c->n_needle_kept, c->greedy_dense, c->greedy_sparse, c->seconds_dense,
                 c->seconds_sparse);

@@ -45,7 +45,8 @@ static const struct column {
               COLUMN(kl, REAL),
               COLUMN(recall, REAL),
               COLUMN(seconds_dense, REAL),
-              COLUMN(seconds_sparse, REAL)};
+              COLUMN(seconds_sparse, REAL),
+              COLUMN(margin, REAL)};
 #define N_COLUMN (sizeof column / sizeof *column)
 #define N_KEY 12 /* the first columns are the row's key */
 #define LINE_BYTES 1024

@@ -300,6 +300,7 @@ static st_status run_alike(ruler_job *j, struct sample *x, const ruler_row *samp
         row.dense = x->dense_score;
         row.greedy_dense = x->greedy_dense;
         row.seconds_dense = x->dense.seconds;
+        row.margin = x->dense.margin;
         if (status == ST_OK)
             status = run_setting(j, x, &j->setting[i], &row, err);
         if (status != ST_OK)

@@ -238,6 +238,8 @@ typedef struct st_answer_pass {
     const int32_t *top; /* [n_answer] most probable tokens; the answer's, until its next pass  */
     int n_same;         /* positions with the dense pass's most probable token                 */
     double kl;          /* KL(dense || this), mean over the positions, nats                    */
+    double margin;      /* least of the positions: log p of the most probable token less that of
+                           the second, in this pass; nats. A small one is a near tie             */
     int64_t k;          /* 0: dense                                                            */
     int64_t kept_pairs, causal_pairs; /* of the pruned layers, all heads; pairs the model sees   */
     double recall; /* exact mass of the kept blocks, mean over certified rows; -1: none   */

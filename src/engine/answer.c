@@ -7,6 +7,8 @@
  * attention, they themselves run over a selection that keeps every block, which is exact too and
  * gives the mass block by block.
  */
+#include <math.h>
+
 #include "base/util.h"
 #include "engine/engine_int.h"
 #include "engine/needle.h"
@@ -50,16 +52,24 @@ static st_status count_chunk(void *ctx, const st_chunk *c, st_error *err)
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-/* The most probable token at each position, ties to the lower id. */
-static void find_top(const float *logits, int n, int n_vocab, int32_t *top)
+/* The most probable token at each position, ties to the lower id; the least lead of one over the
+ * second, in nats (differences of logits are those of log-probabilities). */
+static double find_top(const float *logits, int n, int n_vocab, int32_t *top)
 {
+    float least = INFINITY;
     for (int i = 0; i < n; i++) {
         const float *x = logits + (int64_t)i * n_vocab;
+        float second = -INFINITY;
         top[i] = 0;
-        for (int32_t v = 1; v < n_vocab; v++)
-            if (x[v] > x[top[i]])
-                top[i] = v;
+        for (int32_t v = 1; v < n_vocab; v++) {
+            bool more = x[v] > x[top[i]];
+            float other = more ? x[top[i]] : x[v];
+            second = other > second ? other : second;
+            top[i] = more ? v : top[i];
+        }
+        least = fminf(least, x[top[i]] - second);
     }
+    return (double)least;
 }
 
 static st_status dense_pass(st_answer *a, st_answer_pass *result, st_error *err)
@@ -67,6 +77,7 @@ static st_status dense_pass(st_answer *a, st_answer_pass *result, st_error *err)
     st_ggml_params p = a->ggml;
     st_sink sink = {note_chunk, a};
     st_pass pass;
+    double margin;
     if (a->needle.n_span > 0) {
         p.exact_below = sti_max(a->needle.first_row, a->exact_below);
         p.select.method = ST_SELECT_WINDOW;
@@ -77,9 +88,10 @@ static st_status dense_pass(st_answer *a, st_answer_pass *result, st_error *err)
     }
     STI_TRY(st_run_pass(a->run, &p, a->needle.n_span > 0 ? &sink : NULL, "dense run", &pass, err));
     memcpy(a->dense, pass.logits, (size_t)a->n_answer * (size_t)a->n_vocab * sizeof *a->dense);
-    find_top(a->dense, a->n_answer, a->n_vocab, a->top);
+    margin = find_top(a->dense, a->n_answer, a->n_vocab, a->top);
     *result = (st_answer_pass){.n_answer = a->n_answer,
                                .top = a->top,
+                               .margin = margin,
                                .n_same = a->n_answer,
                                .recall = 1.0,
                                .n_retrieval = a->needle.n,
@@ -171,13 +183,15 @@ static st_status fill(st_answer *a, const st_pass *pass, st_answer_pass *result,
     st_certificate cert;
     bool has_cert;
     int n_exact;
+    double margin;
     STI_TRY(sti_tally_certificate(&a->tally, &has_cert, &cert, err));
-    find_top(pass->logits, a->n_answer, a->n_vocab, a->top);
+    margin = find_top(pass->logits, a->n_answer, a->n_vocab, a->top);
     st_compare(a->dense, pass->logits, a->n_answer, a->n_vocab, &next);
     *result = (st_answer_pass){.n_answer = a->n_answer,
                                .top = a->top,
                                .n_same = next.n_same,
                                .kl = next.kl_mean,
+                               .margin = margin,
                                .k = a->ggml.select.k,
                                .recall = has_cert ? cert.recall_mean : -1.0,
                                .n_retrieval = a->needle.n_retrieval,

@@ -80,8 +80,13 @@ def test_table_is_the_mean_of_its_rows(job):
         assert c["pruned"] == pytest.approx(1 - sum(int(r["kept_pairs"]) for r in of) /
                                             sum(int(r["causal_pairs"]) for r in of))
         assert c["argmax_same"] == pytest.approx(sum(int(r["n_same"]) for r in of) / n_answer)
+        lost = [float(r["margin"]) for r in of if float(r["dense"]) == 1 and float(r["sparse"]) < 1]
+        assert c["lost_margin"] == (pytest.approx(max(lost)) if lost else None)
         n = int(of[0]["n_tok"])
         assert int(of[0]["causal_pairs"]) == 270 * n * (n + 1) // 2 and 800 < n < 1024 - 100
+    assert any(c["lost_margin"] for c in table["cells"]) and all(0 < float(r["margin"]) < 20 for r in rows)
+    for index in ("0", "1"):
+        assert len({r["margin"] for r in rows if r["index"] == index}) == 1, "of the dense run, whatever was pruned"
     assert [c["budget"] for c in table["cells"]] == [r["budget"] for r in rows_of(folder / "table.csv")]
     svg = ET.parse(folder / "plot.svg").getroot()
     assert svg.tag.endswith("svg") and len(svg.findall(".//{*}circle")) == len(table["cells"])
