@@ -33,7 +33,7 @@ run fast "$build" -L fast -j "$jobs"
 cmake -S . -B build-asan -DST_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null &&
     cmake --build build-asan --target tests -j "$jobs" >/dev/null || failed=1
 run sanitizers build-asan -L fast -j "$jobs"
-run model "$build" -L model
+run model "$build" -L model -j "$jobs"
 
 echo
 grep -hE 'tests passed|Skipped|\*\*\*(Failed|Exception|Timeout)' "$report"/* | sort | uniq

@@ -30,15 +30,25 @@ def trace(*args, model=SMOLLM2, code=0):
     return json.loads(run("trace", "-m", model, "--json", *args, code=code).stdout)
 
 
-@pytest.fixture(scope="module")
-def needle(tmp_path_factory):
-    """Options of a prompt with a needle in about 2,000 tokens, and the folder it lies in."""
-    folder = tmp_path_factory.mktemp("needle")
+def needle_prompt(folder, words):
+    """(folder, options of a prompt with a needle) of about 1.45 tokens a word"""
     answer, prompt = folder / "answer.txt", folder / "prompt.txt"
-    text = subprocess.run([sys.executable, SOURCE / "examples/needle_prompt.py", "--words", "1400",
+    text = subprocess.run([sys.executable, SOURCE / "examples/needle_prompt.py", "--words", str(words),
                            "--seed", "1", "--answer", answer], check=True, capture_output=True).stdout
     prompt.write_bytes(text)
     return folder, ["-f", prompt, "--chat", "--answer", answer.read_text()]
+
+
+@pytest.fixture(scope="module")
+def needle(tmp_path_factory):
+    """About 2,000 tokens."""
+    return needle_prompt(tmp_path_factory.mktemp("needle"), 1400)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """About 700 tokens, for what does not depend on length."""
+    return needle_prompt(tmp_path_factory.mktemp("short"), 450)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +105,9 @@ def test_file_is_valid_and_names_its_recipe(auto):
     assert "magic" in read
 
 
-def test_certificate_holds_the_exact_recall(needle, tmp_path):
+def test_certificate_holds_the_exact_recall(short, tmp_path):
     """More certified rows: another sample of the same truth, within the intervals of both."""
-    _, options = needle
+    _, options = short
     options = [*options, "--k", "8", "--against", "none"]
     few = trace(*options)["recall"]
     many = trace(*options, "--cert-rows", "512", "--seed", "7")["recall"]
@@ -106,16 +116,16 @@ def test_certificate_holds_the_exact_recall(needle, tmp_path):
     assert abs(few["mean"] - many["mean"]) < 2 * spread
 
 
-def test_selection_orders_as_it_should(needle):
+def test_selection_orders_as_it_should(short):
     """At one budget: exact keeps the most, then stream, and the window least."""
-    _, options = needle
+    _, options = short
     recall = {method: trace(*options, "--k", "8", "--against", "none", "--select", method)["recall"]["mean"]
               for method in ("exact", "scan", "stream", "window")}
     assert recall["exact"] >= recall["scan"] - 0.005 > recall["stream"] - 0.01 > recall["window"]
 
 
-def test_budgets(needle):
-    _, options = needle
+def test_budgets(short):
+    _, options = short
     wide = trace(*options, "--pruned", "0.9", "--against", "none")
     assert wide["pruned_fraction"] >= 0.9
     blocks = ["--block-q", wide["block_q"], "--block-k", wide["block_k"]]
@@ -129,38 +139,38 @@ def test_budgets(needle):
     assert stable["next_token"]["against"] == "stable" and stable["next_token"]["agree"]
 
 
-def test_a_budget_that_stays_near(auto, needle):
+def test_a_budget_that_stays_near(short):
     """--max-kl asks for more than the same token, and gets it with more blocks."""
-    _, options = needle
-    near = auto[0]["kl"] / 4
-    report = trace(*options, "--max-kl", near)
-    assert report["kl"] <= near and report["next_token"]["agree"]
-    assert report["k"] > auto[0]["k"] and report["recall"]["mean"] > auto[0]["recall"]["mean"]
+    _, options = short
+    same = trace(*options)
+    near = trace(*options, "--max-kl", same["kl"] / 4)
+    assert near["kl"] <= same["kl"] / 4 and near["next_token"]["agree"]
+    assert near["k"] > same["k"] and near["recall"]["mean"] > same["recall"]["mean"]
 
 
-def test_everything_kept_is_exact(needle):
-    _, options = needle
+def test_everything_kept_is_exact(short):
+    _, options = short
     report = trace(*options, "--k", "100000")
     assert report["pruned_fraction"] == 0 and report["kl"] == 0
     assert report["recall"]["mean"] == pytest.approx(1, abs=1e-5)
 
 
-def test_strict(needle):
-    folder, options = needle
+def test_strict(short):
+    folder, options = short
     options = [*options, "--k", "4", "--select", "window"]
     report = trace(*options, "--strict", code=3)
     assert not report["next_token"]["agree"]
     assert "NOT FAITHFUL" in run("trace", "-m", SMOLLM2, *options).stdout
 
 
-def test_floor_is_measured(needle):
-    _, options = needle
+def test_floor_is_measured(short):
+    _, options = short
     floor = trace(*options, "--k", "8", "--floor")["floor"]
     assert floor["measured"] and 0 < floor["kl"] < 5e-3 # two exact paths, not exact and pruned
 
 
-def test_same_trace_on_one_thread_and_two(needle):
-    folder, options = needle
+def test_same_trace_on_one_thread_and_two(short):
+    folder, options = short
     tensors = []
     for threads in ("1", "2"):
         out = folder / f"threads{threads}.trace"
@@ -172,8 +182,8 @@ def test_same_trace_on_one_thread_and_two(needle):
         assert np.array_equal(value, tensors[1][name]), name
 
 
-def test_chosen_parts(needle):
-    folder, options = needle
+def test_chosen_parts(short):
+    folder, options = short
     out = folder / "part.trace"
     trace(*options, "--k", "8", "--against", "none", "--layers", "3,10-11", "--heads", "0,8",
           "--rows", "-64:", "-o", out)
@@ -185,15 +195,15 @@ def test_chosen_parts(needle):
     assert np.all(rows[:, -2:] > 0) and np.all(rows[:, :-4] == 0)
 
 
-def test_cache_types(needle):
-    _, options = needle
+def test_cache_types(short):
+    _, options = short
     for kind in ("f32", "bf16", "q8_0", "q4_0"):
         report = trace(*options, "--k", "8", "--ctk", kind, "--ctv", kind)
         assert report["recall"]["mean"] > 0.5 and report["kl"] < 2, kind
 
 
-def test_sliding_window_model(needle, tmp_path):
-    _, options = needle
+def test_sliding_window_model(short, tmp_path):
+    _, options = short
     report = trace(*options[:2], "--k", "8", "-o", tmp_path / "g.trace", model=GEMMA3)
     assert report["n_layer"] == 18 and report["n_exact_layer"] == 15
     n = report["n_tok"]
@@ -269,9 +279,9 @@ def test_hostile_model(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["bad.gguf"]
 
 
-def test_progress_on_a_terminal_only(needle):
+def test_progress_on_a_terminal_only(short):
     """A bar with rate and remaining time on a terminal, wiped at the end; none in a pipe, none if quiet."""
-    _, options = needle
+    _, options = short
     command = [CLI, "trace", "-m", SMOLLM2, *map(str, options), "--k", "8", "--against", "none", "--ubatch", "256"]
     assert subprocess.run(command, check=True, capture_output=True).stderr == b""
     for more, wanted in ([], True), (["--quiet"], False):
