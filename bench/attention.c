@@ -9,9 +9,9 @@
  *   bench_attention beside LIBGGML.so [THREADS [REPEATS]]
  *
  * ladder: one rung a line, d 64, F16, one thread; run it at each ST_CPU.
- * beside: ours and another library's flash attention (any build of ggml, say ik_llama.cpp's) in turn
- * over the same operands, and the ratio of each pair of runs, median; dense shapes also say how far
- * the outputs are apart. The pruned shape stands beside the other's rate over the full one.
+ * beside: ours and another library's flash attention (any build of ggml, say ik_llama.cpp's) in
+ * turn over the same operands, and the ratio of each pair of runs, median; dense shapes also say
+ * how far the outputs are apart. The pruned shape stands beside the other's rate over the full one.
  *
  * full: 512 rows that see all of 8,192 keys. causal: 4,096 rows of 4,096. pruned: the last 2,048
  * rows of 32,768, 61 blocks of 16 keys kept, 97 % pruned; half of the blocks are anywhere, half the
@@ -163,8 +163,7 @@ static struct cell *cell_new(const struct shape *s, st_dtype dtype, int d)
     c->a.hi = c->hi;
     if (c->sel != NULL) {
         st_selection_pairs(c->sel, &c->a, &pairs, &visible);
-        c->o.mass =
-            sti_alloc((size_t)c->sel->indptr[N_HEAD * c->sel->nbq] * sizeof *c->o.mass);
+        c->o.mass = sti_alloc((size_t)c->sel->indptr[N_HEAD * c->sel->nbq] * sizeof *c->o.mass);
     }
     c->gflop = 4e-9 * d * (double)pairs;
     return c;
@@ -310,7 +309,7 @@ static struct peer peer_new(const struct cell *c)
     return p;
 }
 
-/* GFLOP/s of one run. Of a threaded build whose memory a run takes from the context: a fresh one. */
+/* GFLOP/s of one run, each in a context of its own: a run takes memory from it for good. */
 static double peer_run(const struct cell *c, int threads, double *apart)
 {
     struct peer p = peer_new(c);

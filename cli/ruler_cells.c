@@ -152,14 +152,14 @@ void ruler_print_table(const ruler_cells *cells, const ruler_about *about)
            out_clean(name, sizeof name, about->model.name), about->model.weights,
            about->chat ? "on" : "off", (long long)about->seed);
     printf("%-15s %7s %-6s %-6s %6s %6s %4s %6s %6s %8s %7s %6s %7s %6s %13s%s\n", "task", "length",
-           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "lost by", "argmax", "KL",
-           "recall", "needle kept", about->greedy ? " greedy dense/sparse" : "");
+           "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "lost by",
+           "argmax", "KL", "recall", "needle kept", about->greedy ? " greedy dense/sparse" : "");
     for (int64_t i = 0; i < cells->n; i++)
         print_cell(&cells->cell[i], about->greedy);
     printf("\npruned: %% of the causal pairs; kept: right answers that stay right; lost by: of "
-           "those that do not,\nthe surest: nats by which dense puts each of its tokens before "
-           "any other; argmax, KL: answer tokens against dense;\nneedle kept: cases in which a head reads the needle from "
-           "the answer and its block stays\n");
+           "those that do not, the surest:\nnats by which dense puts each of its tokens before "
+           "any other; argmax, KL: answer tokens against dense;\nneedle kept: cases in which a "
+           "head reads the needle from the answer and its block stays\n");
 }
 
 /* ---- JSON and CSV ---------------------------------------------------------------------------- */
@@ -229,9 +229,11 @@ bool ruler_write_csv(const ruler_cells *cells, const char *path)
     FILE *f = fopen(path, "w");
     bool good = f != NULL;
     if (good)
-        fprintf(f, "task,source,length,select,budget,block_q,block_k,samples,pruned,dense,sparse,"
-                   "dense_right,kept_right,lost_margin,answer_tokens,argmax_same,kl,recall,needle_cases,"
-                   "needle_kept,greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
+        fprintf(
+            f,
+            "task,source,length,select,budget,block_q,block_k,samples,pruned,dense,sparse,"
+            "dense_right,kept_right,lost_margin,answer_tokens,argmax_same,kl,recall,needle_cases,"
+            "needle_kept,greedy_dense,greedy_sparse,seconds_dense,seconds_sparse\n");
     for (int64_t i = 0; good && i < cells->n; i++) {
         const ruler_cell *c = &cells->cell[i];
         const ruler_row *r = c->first;
@@ -240,10 +242,10 @@ bool ruler_write_csv(const ruler_cells *cells, const char *path)
                 "%lld,%lld,%.6g,%.6g,%.3f,%.3f\n",
                 r->task, r->source, (long long)r->length, r->select, r->target,
                 (long long)r->block_q, (long long)r->block_k, (long long)c->n, c->pruned, c->dense,
-                c->sparse, (long long)c->n_right, (long long)c->n_kept, c->lost_margin, (long long)c->n_answer,
-                (long long)c->n_same, c->kl, c->recall, (long long)c->n_retrieval,
-                (long long)c->n_needle_kept, c->greedy_dense, c->greedy_sparse, c->seconds_dense,
-                c->seconds_sparse);
+                c->sparse, (long long)c->n_right, (long long)c->n_kept, c->lost_margin,
+                (long long)c->n_answer, (long long)c->n_same, c->kl, c->recall,
+                (long long)c->n_retrieval, (long long)c->n_needle_kept, c->greedy_dense,
+                c->greedy_sparse, c->seconds_dense, c->seconds_sparse);
         good = !ferror(f);
     }
     if (f != NULL)
