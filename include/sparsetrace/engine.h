@@ -67,9 +67,10 @@ ST_API void st_model_free(st_model *model);
 typedef struct st_model_info {
     char name[128], arch[64], weights[32]; /* weights as they run, e.g. "BF16" */
     char sha256[65];                       /* of the file that was named */
-    int n_layer, n_head, n_kv_head, n_embd, n_vocab, n_ctx_train;
+    int n_layer, n_head, n_kv_head, n_embd, n_vocab, n_ctx_train; /* heads: most of any layer */
     int n_thread; /* that runs use */
     int n_swa;    /* sliding window, 0: none */
+    int64_t n_position; /* of a table of learned positions: no prompt can be longer; 0: no table */
     int64_t n_params, file_bytes;
     bool converted; /* runs from a converted copy in the cache */
     bool has_chat_template;
@@ -144,6 +145,7 @@ typedef struct st_pass {
     int n_last, n_vocab;
     const float *logits; /* [n_last, n_vocab]; the run's, until its next pass */
     double seconds;
+    int64_t first; /* token that st_run_again went on from, 0 elsewhere */
     st_ggml_stats stats;
 } st_pass;
 

@@ -117,6 +117,10 @@ typedef struct st_ggml_stats {
     int64_t keys_bytes; /* memory of all summaries now */
 } st_ggml_stats;
 
+/* Query heads of the attention that ran in `layer` since the last st_ggml_configure; 0: none did,
+ * as in a recurrent layer, or where ggml does it by other operations. */
+ST_API int st_ggml_heads(int layer);
+
 /* Everything since the last call, and back to zero. */
 ST_API void st_ggml_take_stats(st_ggml_stats *stats);
 

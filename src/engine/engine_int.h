@@ -47,9 +47,6 @@ typedef struct sti_between {
 /* Configures the backend for a pass and empties the cache. */
 st_status sti_run_begin(st_run *run, const st_ggml_params *p, const st_sink *sink, st_error *err);
 
-/* Where st_run_again goes on for `from`. */
-int64_t sti_run_cut(int64_t from, const st_ggml_params *p);
-
 /* The rest of st_run_pass after sti_run_begin, from behind the first `done` tokens: they are in the
  * cache, their logits in the run's, their time and counts in *pass. between (NULL: nothing) also
  * makes a wish to stop wait for the end of the micro-batch. */

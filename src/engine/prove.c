@@ -117,15 +117,14 @@ static st_status measure(struct prove *x, int64_t n_edit, int64_t from, const ch
                          st_proof *proof, st_effect *effect, st_error *err)
 {
     st_pass pass;
-    int64_t reused = sti_run_cut(from, &x->ggml);
     x->ggml.edit = x->edit;
     x->ggml.n_edit = n_edit;
     STI_TRY(st_run_again(x->run, &x->ggml, NULL, from, what, &pass, err));
     *effect = effect_of(pass.logits + (int64_t)(pass.n_last - 1) * pass.n_vocab, pass.n_vocab,
                         proof->target);
     proof->seconds += pass.seconds;
-    proof->n_tok_run += x->n_tok - reused;
-    proof->n_tok_reused += reused;
+    proof->n_tok_run += x->n_tok - pass.first;
+    proof->n_tok_reused += pass.first;
     return ST_OK;
 }
 

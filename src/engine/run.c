@@ -3,6 +3,7 @@
  * run.c — one token sequence and passes over it, micro-batch by micro-batch.
  */
 #include <ggml-cpu.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -36,6 +37,9 @@ struct st_run {
     int32_t *token;
     int64_t n_tok;
     int n_ubatch, n_last, n_more;
+    bool to_check;       /* the pass has not shown yet that what it wants is there */
+    const st_edit *edit; /* [n_edit] of the pass */
+    int64_t n_edit;
     bool stock;         /* ggml's own attention, whatever a pass asks for */
     bool whole;         /* the last pass ended well: the cache holds all tokens */
     bool whole_batches; /* a wish to stop waits for the end of the micro-batch */
@@ -193,6 +197,10 @@ st_status sti_run_create(st_model *model, const int32_t *token, int64_t n_tok,
                         (long long)n_tok, p->n_last, p->n_more, p->n_ubatch, INT32_MAX / 2,
                         1 << 20);
     STI_TRY(sti_check_tokens(model, token, n_tok, err));
+    if (model->info.n_position > 0 && n_tok + p->n_more > model->info.n_position)
+        return sti_fail(err, ST_ERR_LIMIT, model->info.n_position,
+                        "%lld tokens, but the model has learned positions for %lld alone",
+                        (long long)(n_tok + p->n_more), (long long)model->info.n_position);
     r = sti_calloc(sizeof *r);
     if (r == NULL)
         return sti_fail_mem(err, sizeof *r);
@@ -283,6 +291,30 @@ static st_status take_logits(st_run *r, int64_t begin, int64_t n, st_error *err)
                           llama_get_logits_ith(r->ctx, (int32_t)(from - begin)), err);
 }
 
+/* After the first micro-batch: that what is to be traced and edited is there. */
+static st_status check_layers(const st_run *r, st_error *err)
+{
+    bool any = false;
+    for (int l = 0; l < r->model->info.n_layer; l++)
+        any = any || st_ggml_heads(l) > 0;
+    if (!any)
+        return sti_fail(
+            err, ST_ERR_MODEL, -1,
+            "none of this model's attention can be traced: ggml runs it by other operations");
+    for (int64_t i = 0; i < r->n_edit; i++) {
+        const st_edit *e = &r->edit[i];
+        int n_head = e->layer >= 0 ? st_ggml_heads(e->layer) : INT_MAX;
+        if (n_head == 0)
+            return sti_fail(err, ST_ERR_ARG, i,
+                            "edit %lld names layer %d, which has no attention that can be edited",
+                            (long long)i + 1, e->layer);
+        if (e->head >= n_head)
+            return sti_fail(err, ST_ERR_ARG, i, "edit %lld names head %d of layer %d, only 0..%d",
+                            (long long)i + 1, e->head, e->layer, n_head - 1);
+    }
+    return ST_OK;
+}
+
 /* One micro-batch [begin, begin + n). */
 static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int64_t n,
                         st_error *err)
@@ -299,8 +331,12 @@ static st_status decode(st_run *r, struct llama_batch *batch, int64_t begin, int
         batch->logits[i] = begin + i >= first_wanted(r);
     }
     code = llama_decode(r->ctx, *batch);
-    if (code == 0)
+    if (code == 0 && r->to_check)
+        STI_TRY(check_layers(r, err));
+    if (code == 0) {
+        r->to_check = false;
         return take_logits(r, begin, n, err);
+    }
     if (st_ggml_take_error(err) != ST_OK)
         return err != NULL ? err->status : ST_ERR_MODEL;
     if (r->stop)
@@ -352,8 +388,7 @@ static void account(const st_run *r, int64_t start, double before, st_pass *pass
     add_stats(&pass->stats);
 }
 
-static st_status configure(const st_run *r, const st_ggml_params *p, const st_sink *sink,
-                           st_error *err)
+static st_status configure(st_run *r, const st_ggml_params *p, const st_sink *sink, st_error *err)
 {
     st_ggml_params gp = *p;
     st_ggml_stats forgotten;
@@ -362,6 +397,9 @@ static st_status configure(const st_run *r, const st_ggml_params *p, const st_si
     gp.n_tok = r->n_tok;
     if (gp.select.grow_tok < 0)
         gp.select.grow_tok = r->n_tok;
+    r->to_check = gp.enabled;
+    r->edit = p->edit;
+    r->n_edit = p->n_edit;
     st_ggml_take_error(NULL);
     st_ggml_take_stats(&forgotten);
     return st_ggml_configure(&gp, sink, err);
@@ -427,7 +465,8 @@ st_status st_run_pass(st_run *r, const st_ggml_params *p, const st_sink *sink, c
     return sti_run_pass(r, what, 0, NULL, pass, err);
 }
 
-int64_t sti_run_cut(int64_t from, const st_ggml_params *p)
+/* Where a pass can go on for `from`. */
+static int64_t cut(int64_t from, const st_ggml_params *p)
 {
     return p->exact ? from / CUT_EXACT_TOK * CUT_EXACT_TOK : from / CUT_TOK * CUT_TOK;
 }
@@ -439,12 +478,13 @@ st_status st_run_again(st_run *r, const st_ggml_params *p, const st_sink *sink, 
         return sti_fail(err, ST_ERR_ARG, -1, "from is %lld, must be within the %lld tokens",
                         (long long)from, (long long)r->n_tok);
     *pass = (st_pass){.seconds = 0.0};
-    from = sti_run_cut(from, p);
+    from = cut(from, p);
     if (!r->whole || from == 0 ||
         !llama_memory_seq_rm(llama_get_memory(r->ctx), 0, (llama_pos)from, -1)) {
         from = 0;
         llama_memory_clear(llama_get_memory(r->ctx), false);
     }
+    pass->first = from;
     STI_TRY(configure(r, p, sink, err));
     return sti_run_pass(r, what, from, NULL, pass, err);
 }

@@ -123,7 +123,7 @@ static st_status suppress_one(struct suppress *x, int64_t j, float *effect, st_e
     STI_TRY(st_run_predictions(x->run, x->span[j].begin, compare, x, err));
     STI_TRY(st_run_again(x->run, &x->ggml, NULL, from, x->what, &pass, err));
     x->done += x->n_tok - from;
-    x->report->n_tok_run += x->n_tok - from;
+    x->report->n_tok_run += x->n_tok - pass.first;
     x->report->n_run++;
     for (int64_t i = j + 1; i < x->n; i++) {
         double sum = 0.0;

@@ -217,6 +217,16 @@ static st_status collect(sti_tracer *t, sti_surprise *surprise, st_error *err)
     return t->p->surprise != NULL ? sti_surprise_begin(surprise, t->run, err) : ST_OK;
 }
 
+/* Whether a layer that is to be recorded has come by. */
+static bool any_chosen(const st_trace_options *o, const sti_tally *tally)
+{
+    bool any = o->n_layer == 0;
+    for (int64_t i = 0; i < tally->n_layer; i++)
+        for (int64_t k = 0; k < o->n_layer; k++)
+            any = any || o->layer[k] == tally->layer[i].layer;
+    return any;
+}
+
 static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int32_t *token,
                               int64_t n_tok, int64_t start, st_error *err)
 {
@@ -236,10 +246,12 @@ static st_status recorded_run(sti_tracer *t, st_trace_writer *writer, const int3
         status = sti_tracer_pass(t, t->ggml.select.k, &tally, "recorded run", &pass, err);
     sti_output_grams_free(&grams);
     r->part_left = writer != NULL && (status == ST_OK || tally.went_on);
-    if (status == ST_OK && tally.n_layer == 0)
-        status = sti_fail(
-            err, ST_ERR_MODEL, -1,
-            "none of this model's attention can be traced: ggml runs it by other operations");
+    if (status == ST_OK && !any_chosen(&t->p->record, &tally)) {
+        status = sti_fail(err, ST_ERR_ARG, t->p->record.layer[0],
+                          "the chosen layers have no attention that can be traced: layer %d%s",
+                          t->p->record.layer[0], t->p->record.n_layer > 1 ? ", ..." : "");
+        r->part_left = false;
+    }
     if (status == ST_OK)
         status = sti_tally_certificate(&tally, &r->has_cert, &r->cert, err);
     if (status == ST_OK) {

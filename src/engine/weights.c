@@ -166,9 +166,49 @@ static st_status check_gguf(const char *path, st_error *err)
     return ST_OK;
 }
 
+static int64_t elements(const struct gguf_context *gguf, int64_t tensor)
+{
+    enum ggml_type type = gguf_get_tensor_type(gguf, tensor);
+    return (int64_t)(gguf_get_tensor_size(gguf, tensor) / ggml_type_size(type)) *
+           ggml_blck_size(type);
+}
+
+/* A number of the architecture's, or the largest where every layer has its own; 0: not said. */
+static int64_t number(const struct gguf_context *gguf, const char *name)
+{
+    int64_t key = gguf_find_key(gguf, "general.architecture"), most = 0;
+    char full[160];
+    if (key < 0 || gguf_get_kv_type(gguf, key) != GGUF_TYPE_STRING)
+        return 0;
+    snprintf(full, sizeof full, "%.100s.%s", gguf_get_val_str(gguf, key), name);
+    key = gguf_find_key(gguf, full);
+    if (key < 0)
+        return 0;
+    if (gguf_get_kv_type(gguf, key) == GGUF_TYPE_UINT32)
+        return gguf_get_val_u32(gguf, key);
+    if (gguf_get_kv_type(gguf, key) == GGUF_TYPE_ARRAY &&
+        (gguf_get_arr_type(gguf, key) == GGUF_TYPE_INT32 ||
+         gguf_get_arr_type(gguf, key) == GGUF_TYPE_UINT32))
+        for (size_t i = 0; i < gguf_get_arr_n(gguf, key); i++)
+            most = sti_max(most, ((const int32_t *)gguf_get_arr_data(gguf, key))[i]);
+    return most;
+}
+
+/* What libllama does not tell of the model: the most heads of a layer (those of the first may be
+ * none), learned positions. */
+static void look_at_model(const struct gguf_context *gguf, st_model_info *info)
+{
+    int64_t positions = gguf_find_tensor(gguf, "position_embd.weight");
+    int64_t n_embd = number(gguf, "embedding_length");
+    info->n_head = (int)sti_min(number(gguf, "attention.head_count"), INT16_MAX);
+    info->n_kv_head = (int)sti_min(number(gguf, "attention.head_count_kv"), INT16_MAX);
+    info->n_position = positions >= 0 && n_embd > 0 ? elements(gguf, positions) / n_embd : 0;
+}
+
 /* What the file holds, without reading its weights: file type (llama_ftype; -1: not said),
  * parameters. */
-static st_status look(const char *path, int *ftype, int64_t *n_params, st_error *err)
+static st_status look(const char *path, int *ftype, int64_t *n_params, st_model_info *info,
+                      st_error *err)
 {
     struct gguf_init_params gp = {.no_alloc = true};
     struct gguf_context *gguf = gguf_init_from_file(path, gp);
@@ -181,11 +221,9 @@ static st_status look(const char *path, int *ftype, int64_t *n_params, st_error 
     key = gguf_find_key(gguf, "general.file_type");
     if (key >= 0 && gguf_get_kv_type(gguf, key) == GGUF_TYPE_UINT32)
         *ftype = (int)gguf_get_val_u32(gguf, key);
-    for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++) {
-        enum ggml_type type = gguf_get_tensor_type(gguf, i);
-        *n_params +=
-            (int64_t)(gguf_get_tensor_size(gguf, i) / ggml_type_size(type)) * ggml_blck_size(type);
-    }
+    for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++)
+        *n_params += elements(gguf, i);
+    look_at_model(gguf, info);
     gguf_free(gguf);
     return ST_OK;
 }
@@ -262,7 +300,7 @@ st_status sti_prepare_weights(const char *path, const st_model_params *p, st_mod
     if (status == ST_OK)
         status = hash_file(path, &st, cache, &p->progress, info->sha256, err);
     if (status == ST_OK)
-        status = look(path, &ftype, &n_params, err);
+        status = look(path, &ftype, &n_params, info, err);
     if (status == ST_OK && wants_conversion(p->weights, ftype, n_params)) {
         dir = format("%s/weights", cache);
         copy = format("%s/weights/%.32s-%s.gguf", cache, info->sha256,

@@ -225,6 +225,7 @@ static st_status run_stream(sti_graph *g, struct ggml_tensor *op, int64_t stream
     st_status status = ST_OK;
     stats.mask_ns += sti_now_ns();
     sti_stats_add(&stats);
+    sti_note_heads(layer, a.n_head);
     if (l == NULL || m == NULL || slope == NULL) {
         status = sti_fail_mem(err, (size_t)a.n_q * 8);
     } else {

@@ -14,6 +14,7 @@ static sti_settings settings;
 static bool configured;
 static st_ggml_stats stats;
 static st_error last_error;
+static int heads[4096]; /* of the layers whose attention ran */
 
 st_ggml_params st_ggml_params_default(void)
 {
@@ -34,6 +35,7 @@ st_status st_ggml_configure(const st_ggml_params *p, const st_sink *sink, st_err
     pthread_mutex_lock(&lock);
     settings.p = *p;
     settings.sink = sink != NULL ? *sink : (st_sink){0};
+    memset(heads, 0, sizeof heads);
     configured = true;
     pthread_mutex_unlock(&lock);
     return ST_OK;
@@ -102,6 +104,23 @@ st_status st_ggml_take_error(st_error *err)
     last_error.status = ST_OK;
     pthread_mutex_unlock(&lock);
     return status;
+}
+
+void sti_note_heads(int layer, int n_head)
+{
+    pthread_mutex_lock(&lock);
+    if (layer >= 0 && layer < (int)(sizeof heads / sizeof *heads))
+        heads[layer] = n_head;
+    pthread_mutex_unlock(&lock);
+}
+
+int st_ggml_heads(int layer)
+{
+    int n;
+    pthread_mutex_lock(&lock);
+    n = layer >= 0 && layer < (int)(sizeof heads / sizeof *heads) ? heads[layer] : 0;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 int64_t sti_now_ns(void)

@@ -19,6 +19,7 @@ sti_settings sti_settings_get(void);
 void sti_stats_add(const st_ggml_stats *delta);
 void sti_stats_keys_bytes(int64_t delta);
 void sti_note_error(const st_error *err);
+void sti_note_heads(int layer, int n_head);
 
 int64_t sti_now_ns(void); /* monotonic */
 
