@@ -9,6 +9,7 @@
 #include "budget_args.h"
 #include "cmd.h"
 #include "out.h"
+#include "paths.h"
 #include "sparsetrace/attend.h"
 
 struct mask_args {
@@ -44,7 +45,7 @@ static int parse(struct mask_args *a, int argc, char **argv)
     int n_word, code = args_parse(&verb, argc, argv, &a->in, &n_word);
     if (code < 0 && a->out == NULL)
         return args_complain("mask", "where to? -o OUT.safetensors");
-    return code;
+    return code < 0 ? PATHS_APART("mask", "-o", a->out, a->in) : code;
 }
 
 /* ---- operands -------------------------------------------------------------------------------- */

@@ -159,6 +159,26 @@ static void complain(struct job *j, const char *about, const st_error *err)
     fprintf(stderr, "sparsetrace: %s: %s\n", out_clean(name, sizeof name, about), err->message);
 }
 
+/* The path of a further part is known only now. */
+static bool would_overwrite(struct job *j, int64_t part, const char *out)
+{
+    const struct reason_args *a = j->args;
+    bool is = part > 0 && a->jsonl == NULL &&
+              PATHS_APART("reason", "-o", out, a->file, a->tags, a->tagger, a->model) >= 0;
+    j->n_failed += is;
+    return is;
+}
+
+/* A text without a sentence is read, but nothing runs that could be kept. */
+static void miss(struct job *j, const reading *r, const char *out)
+{
+    st_error err;
+    if (r->n > 0 || out == NULL)
+        return;
+    snprintf(err.message, sizeof err.message, "no sentence in it: %.400s is not written", out);
+    complain(j, r->id, &err);
+}
+
 static void keep_hidden(struct job *j, const reading *r)
 {
     if (j->args->hidden == NULL || r->attention == NULL)
@@ -180,11 +200,14 @@ static void read_text(struct job *j, const st_text *t)
                      .line = t->line,
                      .n_replaced = t->n_replaced};
         st_error err;
+        const char *out = trace_path(j, &r, k, path, sizeof path);
         name_trace(j, t, k, name, sizeof name);
-        if (reason_read(&j->reader, j->n_trace++, trace_path(j, &r, k, path, sizeof path), &r,
-                        &err) == ST_OK) {
+        if (would_overwrite(j, k, out))
+            break;
+        if (reason_read(&j->reader, j->n_trace++, out, &r, &err) == ST_OK) {
             print_trace(j->args, &r);
             keep_hidden(j, &r);
+            miss(j, &r, out);
         } else {
             complain(j, name, &err);
         }

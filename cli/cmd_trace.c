@@ -295,9 +295,10 @@ static int check_record(const struct trace_args *a, const st_model_info *info, i
 static st_status read_groups(struct trace_args *a, const st_model *model, const int32_t *token,
                              int64_t n_tok, st_trace_options *o, st_group **group, st_error *err)
 {
-    int64_t n;
-    char *text = prompt_args_text(&a->prompt, &n, err);
-    st_status status = text != NULL ? ST_OK : err->status;
+    int64_t n = 0;
+    bool ids = a->prompt.tokens != NULL; /* bytes then count in what the tokens spell */
+    char *text = ids ? NULL : prompt_args_text(&a->prompt, &n, err);
+    st_status status = ids || text != NULL ? ST_OK : err->status;
     if (status == ST_OK)
         status = group_args_read(a->groups, model, text, n, token, n_tok, group, &o->n_group, err);
     o->group = *group;

@@ -48,8 +48,10 @@ static bool same_file(const char *a, const char *b)
 int paths_apart(const char *verb, const char *option, const char *out, const char *const *in,
                 int n)
 {
+    char beside[PATHS_MAX]; /* what it is written as until it is whole */
+    bool fits = out != NULL && snprintf(beside, sizeof beside, "%s.tmp", out) < PATHS_MAX;
     for (int i = 0; out != NULL && i < n; i++)
-        if (in[i] != NULL && same_file(out, in[i]))
+        if (in[i] != NULL && (same_file(out, in[i]) || (fits && same_file(beside, in[i]))))
             return args_complain(verb, "%s would write over %s, which it needs", option, in[i]);
     return -1;
 }

@@ -11,8 +11,9 @@
 
 #define PATHS_MAX 4096
 
-/* A complaint (EXIT_USAGE) if `out` is one of the n files `in` that the verb reads, by whatever
- * name; -1 to go on. NULL is no file; devices and pipes may be read and written. */
+/* A complaint (EXIT_USAGE) if `out`, or `out`.tmp, as which it is written until it is whole, is one
+ * of the n files `in` that the verb reads, by whatever name; -1 to go on. NULL is no file; devices
+ * and pipes may be read and written. */
 int paths_apart(const char *verb, const char *option, const char *out, const char *const *in,
                 int n);
 #define PATHS_APART(verb, option, out, ...)                                                        \

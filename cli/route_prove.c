@@ -102,6 +102,12 @@ st_status route_prove(const route_prove_args *args, route_run *run, const st_tra
     p.exact_max_tok = (int)run->exact_max;
     p.select.method = run->select.method;
     p.run.progress = (st_progress){out_progress, &run->bar};
+    p.run.type_k = run->type_k;
+    p.run.type_v = run->type_v;
+    if (status == ST_OK && run->n_edit > 0)
+        status = route_refuse(err, "--prove",
+                              "the trace was recorded under edits: what it reads "
+                              "without them may be something else");
     if (status == ST_OK)
         status = prove(trace, routes, args->each, &p, run->model, x, err);
     out_progress_end(&run->bar);

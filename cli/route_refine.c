@@ -93,7 +93,11 @@ st_status route_refine(route_run *run, const st_trace *trace, const st_routes *r
     st_trace_get_info(trace, &info);
     tp.row = row = rows_of(routes, p, info.n_tok, &tp.n_row);
     tp.select = run->select;
-    tp.budget = ST_BUDGET_K;
+    tp.budget = run->select.mass > 0 ? ST_BUDGET_MASS : ST_BUDGET_K;
+    tp.run.type_k = run->type_k;
+    tp.run.type_v = run->type_v;
+    tp.edit = run->edit;
+    tp.n_edit = run->n_edit;
     tp.against = ST_AGAINST_NONE;
     tp.cert_rows = 0;
     tp.value =

@@ -14,13 +14,18 @@ typedef struct route_run {
     int64_t n_thread, exact_max;
     out_bar bar;
     st_model *model;
-    st_select_params select; /* as the trace's recipe has it: for runs that are not exact */
+    /* as the trace's recipe has them */
+    st_select_params select; /* for runs that are not exact */
+    char type_k[16], type_v[16];
+    st_edit *edit; /* [n_edit] */
+    int64_t n_edit;
 } route_run;
 
 /* ST_ERR_ARG of `option`, because of `why`. */
 st_status route_refuse(st_error *err, const char *option, const char *why);
 
-/* Opens the model, which must be the one that the trace names (by sha256). option: for messages. */
+/* Opens the model, which must be the one that the trace names (by sha256), with the weights it had.
+ * option: for messages. */
 st_status route_run_open(route_run *run, const char *option, const st_trace *trace, st_error *err);
 void route_run_close(route_run *run);
 

@@ -301,8 +301,8 @@ typedef struct st_trace_params {
     int64_t n_edit;
     /* [n_row] as st_groups_check wants it; n_row 0: none. Else the trace holds these rows alone,
      * token by token: its blocks are of one token (bq = bk = 1), each row's ST_GGML_ROW_KEYS
-     * heaviest keys by exact attention. Wants ST_BUDGET_K and ST_AGAINST_NONE. row_exact: the run
-     * itself attends exactly too, whatever the budget */
+     * heaviest keys by exact attention. Wants ST_BUDGET_K or _MASS and ST_AGAINST_NONE. row_exact:
+     * the run itself attends exactly too, whatever the budget */
     const st_group *row;
     int64_t n_row;
     bool row_exact;

@@ -342,11 +342,11 @@ static st_status check_rows(const st_trace_params *p, int64_t n_tok, st_error *e
 {
     if (p->n_row == 0)
         return ST_OK;
-    if (p->budget != ST_BUDGET_K || p->against != ST_AGAINST_NONE || p->checkpoint != NULL ||
-        p->record.n_group > 0)
+    if ((p->budget != ST_BUDGET_K && p->budget != ST_BUDGET_MASS) ||
+        p->against != ST_AGAINST_NONE || p->checkpoint != NULL || p->record.n_group > 0)
         return sti_fail(err, ST_ERR_ARG, -1,
-                        "rows token by token want a budget k, nothing to agree with, no checkpoint "
-                        "and no groups");
+                        "rows token by token want a budget k or a mass, nothing to agree with, no "
+                        "checkpoint and no groups");
     return st_groups_check(p->row, p->n_row, n_tok, err);
 }
 

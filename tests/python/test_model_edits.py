@@ -114,3 +114,21 @@ def test_nothing_left_to_read(needle):
     options, *_ = needle
     report = json.loads(run(*options, "--against", "none", "--deny", "5.*:*:*").stdout)
     assert 0 < report["next_token"]["sparse"]["p"] <= 1
+
+
+def test_routes_of_an_edited_trace(needle, tmp_path):
+    """Token by token the edits of the recipe hold too, as do its weights, cache and mass; a proof is refused."""
+    options, (begin, end), _, _ = needle
+    path = tmp_path / "edited.trace"
+    run(*options[:5], "--mass", "0.5", "--deny", f"*.*:*:{begin}-{end}", "--against", "none", "--weights", "f32", "--ctk", "q8_0",
+        "-o", path)
+
+    def route(first, last, *more):
+        return subprocess.run([CLI, "route", path, "--from", f"{first}:{last}", "-m", SMOLLM2, "--json", *more],
+                              capture_output=True, text=True)
+
+    for more in ((), ("--exact-max", "10")):
+        said = json.loads(route(begin, end, "--refine", *more).stdout)
+        assert said["flow"] == 0 and json.loads(route(end, end + 30, "--refine", *more).stdout)["flow"] > 0
+    refused = route(end, end + 30, "--prove")
+    assert refused.returncode == 1 and "recorded under edits" in refused.stderr

@@ -112,3 +112,18 @@ def test_rest(tmp_path, pieces):
 def test_bad_spans(tmp_path, spans, says):
     assert says in trace(tmp_path / "t", spans, "--k", 8, code=1).stderr
     assert not (tmp_path / "t").exists() and not (tmp_path / "t.part").exists()
+
+
+def test_spans_of_a_token_file(tmp_path):
+    """Bytes then count in what the tokens spell."""
+    ids, spans, out = tmp_path / "prompt.ids", tmp_path / "spans", tmp_path / "t"
+    trace(tmp_path / "plain", [[0, 5], [5, 9]], "--k", 6)
+    with safe_open(tmp_path / "plain", "np") as f:
+        tokens, ptr = f.get_tensor("tokens"), f.get_tensor("piece_ptr")
+    ids.write_text("".join(f"{t}\n" for t in tokens[:8]))
+    spans.write_text(f"0 {ptr[3]}\n{ptr[3]} {ptr[8]}\n")
+    done = subprocess.run([CLI, "trace", "-m", SMOLLM2, "--tokens", ids, "--groups", spans, "--against", "none", "--k", "6",
+                           "-o", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with safe_open(out, "np") as f:
+        assert f.get_tensor("groups").tolist() == [[0, 3], [3, 8]]

@@ -266,6 +266,21 @@ def test_short_traces(tmp_path):
         assert t.get("anchors", []) == [] and t["quality"].get("support") is None
 
 
+def test_nothing_to_keep(tmp_path):
+    """No sentence, no trace: what stood there stays, and the exit code says so. Nor does a second part go over the text."""
+    text, out = tmp_path / "in.txt", tmp_path / "out"
+    for empty in ("", "<think></think> The answer is 4."):
+        text.write_text(empty)
+        out.write_text("old")
+        assert f"no sentence in it: {out} is not written" in reason("-f", text, "-m", MODEL, "-o", out, code=1)
+        assert out.read_text() == "old"
+    two = tmp_path / "out-2"
+    two.write_text("<think>One thought, then another one.</think> So. <think>A second time, to be sure of it.</think>")
+    whole = two.read_text()
+    assert "which it needs" in reason("-f", two, "-m", MODEL, "-o", out, code=1)
+    assert two.read_text() == whole
+
+
 def test_refused(tmp_path):
     (tmp_path / "in.txt").write_text(TEXT)
     at = ["-f", tmp_path / "in.txt"]
