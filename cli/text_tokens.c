@@ -34,7 +34,11 @@ st_status text_tokens(const st_model *model, const char *text, const st_group *s
                       int32_t **token, int64_t *n_tok, st_group *span, st_error *err)
 {
     int64_t n_bytes = sentence[n - 1].end, *piece_ptr = NULL;
-    st_status status = st_model_tokenize(model, text, n_bytes, false, token, n_tok, err);
+    char *copy = out_need((size_t)n_bytes + 1); /* of the same length: the spans stay right */
+    st_status status;
+    out_sound(copy, text, n_bytes);
+    status = st_model_tokenize(model, copy, n_bytes, false, token, n_tok, err);
+    free(copy);
     if (status == ST_OK)
         status = place_tokens(model, *token, *n_tok, n_bytes, &piece_ptr, err);
     if (status == ST_OK)

@@ -98,19 +98,12 @@ static void need(watch_model *m)
     m->cap = (int64_t)cap;
 }
 
-/* The tokens of the text behind what was read, up to the sentence's end; *group: the sentence's. A
- * copy, since what is no UTF-8 gets a question mark for each byte. */
+/* The tokens of the text behind what was read, up to the sentence's end; *group: the sentence's. */
 static st_status make_tokens(const watch_model *m, const char *text, st_group sentence,
                              int32_t **token, int64_t *n, st_group *group, st_error *err)
 {
-    int64_t n_bytes = sentence.end - m->fed;
-    st_group part = {sentence.begin - m->fed, n_bytes};
-    char *copy = out_need((size_t)n_bytes + 1);
-    st_status status;
-    out_sound(copy, text + m->fed, n_bytes);
-    status = text_tokens(m->model, copy, &part, 1, token, n, group, err);
-    free(copy);
-    return status;
+    st_group part = {sentence.begin - m->fed, sentence.end - m->fed};
+    return text_tokens(m->model, text + m->fed, &part, 1, token, n, group, err);
 }
 
 /* ---- receiver heads, anchors, who leans on them ---------------------------------------------- */
