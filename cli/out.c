@@ -153,6 +153,14 @@ void out_sound(char *to, const char *text, int64_t n)
     }
 }
 
+int64_t out_unsound(const char *text, int64_t n)
+{
+    int64_t i = 0;
+    for (int len = 1; i < n && len > 0; i += len)
+        len = utf8(text + i, n - i);
+    return i;
+}
+
 const char *out_token(const st_model *m, int32_t id, char buf[OUT_TOKEN])
 {
     char raw[49], clean[100];

@@ -36,6 +36,8 @@ const char *out_clean(char *buf, size_t size, const char *text);
 
 /* text [n] into to [n], a question mark for each byte that belongs to no sound UTF-8. */
 void out_sound(char *to, const char *text, int64_t n);
+/* Where the first of these bytes is; n: there is none. */
+int64_t out_unsound(const char *text, int64_t n);
 
 /* A token as the user would type it, in quotes. Returns buf. */
 #define OUT_TOKEN 128

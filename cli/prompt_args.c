@@ -138,12 +138,36 @@ static char *with_answer(const char *text, int64_t *n, const prompt_args *a)
     return all;
 }
 
+/* Before the template and the answer move its bytes: the place is one in `whose` text. */
+static st_status check_text(const char *text, int64_t n, const char *whose, st_error *err)
+{
+    int64_t at = out_unsound(text, n), line = 1;
+    if (at == n)
+        return ST_OK;
+    for (int64_t i = 0; i < at; i++)
+        line += text[i] == '\n';
+    *err = (st_error){.status = ST_ERR_FORMAT, .position = at};
+    snprintf(err->message, sizeof err->message,
+             "the text of %.300s is not UTF-8: bad byte 0x%02x at offset %lld (line %lld)", whose,
+             (unsigned char)text[at], (long long)at, (long long)line);
+    return ST_ERR_FORMAT;
+}
+
+static st_status check_texts(const prompt_args *a, const char *text, int64_t n, st_error *err)
+{
+    const char *whose = a->file != NULL ? a->file : a->data != NULL ? a->data : "-p";
+    st_status status = check_text(text, n, whose, err);
+    if (status == ST_OK && a->answer != NULL)
+        status = check_text(a->answer, (int64_t)strlen(a->answer), "--answer", err);
+    return status;
+}
+
 static st_status tokens_of_text(prompt_args *a, const st_model *model, int32_t **token,
                                 int64_t *n_tok, st_error *err)
 {
     int64_t n;
     char *text = prompt_args_text(a, &n, err), *chat = NULL, *all;
-    st_status status = text != NULL ? ST_OK : err->status;
+    st_status status = text != NULL ? check_texts(a, text, n, err) : err->status;
     if (status == ST_OK && a->chat)
         status = st_model_chat(model, text, n, &chat, &n, err);
     if (status == ST_OK) {

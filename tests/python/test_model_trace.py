@@ -246,6 +246,18 @@ def test_bad_text(tmp_path, content, says):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt"]
 
 
+@pytest.mark.parametrize("chat", [[], ["--chat"]])
+def test_bad_bytes_are_counted_in_their_own_text(tmp_path, chat):
+    (tmp_path / "bad.txt").write_bytes(b"abc\n\xff def")
+    (tmp_path / "good.txt").write_text("Some words to read.")
+    start = ["trace", "-m", SMOLLM2, *chat, "-f"]
+    assert f"{tmp_path}/bad.txt is not UTF-8: bad byte 0xff at offset 4 (line 2)" in run(
+        *start, tmp_path / "bad.txt", code=1).stderr
+    done = subprocess.run([CLI, *map(str, start), tmp_path / "good.txt", "--answer", b"so \xfe"], capture_output=True)
+    assert done.returncode == 1
+    assert b"the text of --answer is not UTF-8: bad byte 0xfe at offset 3 (line 1)" in done.stderr
+
+
 @pytest.mark.parametrize("content, line", [("1\n2\nx\n", 3), ("5\n-1\n", 2), ("49152\n", 1),
                                            ("1 2\n", 1), ("99999999999999999999\n", 1)])
 def test_bad_tokens(tmp_path, content, line):
