@@ -109,28 +109,47 @@ static st_status outside(st_error *err, const char *path, const st_group *span, 
                 (long long)n_text);
 }
 
+/* The spans, `at` bytes further on in what the tokens spell, to groups of tokens. The complaint is
+ * in what the file counts: from span 1, without `at`. */
+static st_status to_tokens(const char *path, const st_group *span, int64_t n, int64_t at,
+                           const int64_t *ptr, int64_t n_tok, st_group *group, st_error *err)
+{
+    int64_t bad;
+    for (int64_t i = 0; i < n; i++)
+        group[i] = (st_group){span[i].begin + at, span[i].end + at};
+    if (st_groups_from_bytes(group, n, ptr, n_tok, group, err) == ST_OK)
+        return ST_OK;
+    bad = err->position;
+    if (bad < 0)
+        return err->status;
+    return fail(err, ST_ERR_ARG, bad, "%s, span %lld, bytes %lld to %lld, has no token of its own",
+                path, (long long)bad + 1, (long long)span[bad].begin, (long long)span[bad].end);
+}
+
 st_status group_args_read(const char *path, const st_model *model, const char *text, int64_t n_text,
                           const int32_t *token, int64_t n_tok, st_group **group, int64_t *n_group,
                           st_error *err)
 {
     int64_t *ptr, at;
     char *spelt;
+    st_group *span = NULL;
     st_status status;
     *group = NULL;
     *n_group = 0;
-    status = read_spans(path, group, n_group, err);
+    status = read_spans(path, &span, n_group, err);
     spelt = spell(model, token, n_tok, &ptr);
     n_text = text != NULL ? n_text : ptr[n_tok];
     at = text != NULL ? find(spelt, ptr[n_tok], text, n_text) : 0;
     if (status == ST_OK && at < 0)
         status = fail(err, ST_ERR_ARG, -1,
                       "--groups: the model's tokens do not spell the prompt as it stands");
-    if (status == ST_OK && st_groups_check(*group, *n_group, n_text, err) != ST_OK)
-        status = outside(err, path, *group, n_text);
-    for (int64_t i = 0; status == ST_OK && i < *n_group; i++)
-        (*group)[i] = (st_group){(*group)[i].begin + at, (*group)[i].end + at};
-    if (status == ST_OK)
-        status = st_groups_from_bytes(*group, *n_group, ptr, n_tok, *group, err);
+    if (status == ST_OK && st_groups_check(span, *n_group, n_text, err) != ST_OK)
+        status = outside(err, path, span, n_text);
+    if (status == ST_OK) {
+        *group = out_need((size_t)*n_group * sizeof **group);
+        status = to_tokens(path, span, *n_group, at, ptr, n_tok, *group, err);
+    }
+    free(span);
     free(spelt);
     free(ptr);
     if (status != ST_OK) {

@@ -107,7 +107,7 @@ def test_rest(tmp_path, pieces):
     ("0 5\nsix 9\n", "line 2"),
     ("0 5 9\n", "line 1"),
     ("# nothing\n\n", "has no span"),
-    ("0 1\n1 2\n", "has no token of its own"),
+    ("0 1\n1 2\n", "spans.txt, span 2, bytes 1 to 2, has no token of its own"),
 ])
 def test_bad_spans(tmp_path, spans, says):
     assert says in trace(tmp_path / "t", spans, "--k", 8, code=1).stderr
@@ -127,3 +127,9 @@ def test_spans_of_a_token_file(tmp_path):
     assert done.returncode == 0, done.stderr
     with safe_open(out, "np") as f:
         assert f.get_tensor("groups").tolist() == [[0, 3], [3, 8]]
+
+
+def test_bad_span_behind_a_template(tmp_path):
+    """Its bytes are counted as the file does, in the prompt."""
+    said = trace(tmp_path / "t", "0 1\n1 2\n", "--k", 8, "--chat", code=1).stderr
+    assert "spans.txt, span 2, bytes 1 to 2, has no token of its own" in said
