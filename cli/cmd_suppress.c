@@ -172,11 +172,30 @@ static st_status check_part(struct work *w, st_error *err)
     return ST_ERR_ARG;
 }
 
-static st_status run(struct work *w, st_error *err)
+/* Keeps the sentences that are done. Of Ctrl-C this is all that is said: the token at which one
+ * sentence's run stopped tells nothing. */
+static void keep(struct work *w, st_error *err)
 {
     st_error late;
-    st_status status;
     int64_t n_have = 0;
+    for (int64_t j = 0; j < w->job.n; j++)
+        n_have += w->job.have[j];
+    if (n_have == 0 && err->status == ST_ERR_CANCELLED)
+        snprintf(err->message, sizeof err->message, "stopped before a sentence was done");
+    if (n_have == 0 || save(w, &late) != ST_OK)
+        return;
+    if (err->status == ST_ERR_CANCELLED)
+        snprintf(err->message, sizeof err->message,
+                 "stopped: %lld of %lld sentences are in %.300s; --resume goes on",
+                 (long long)n_have, (long long)w->job.n, w->part);
+    else
+        fprintf(stderr, "sparsetrace: %lld of %lld sentences are in %s; --resume goes on\n",
+                (long long)n_have, (long long)w->job.n, w->part);
+}
+
+static st_status run(struct work *w, st_error *err)
+{
+    st_status status;
     w->saved = out_seconds();
     w->p.have = w->job.have;
     w->p.done = column_done;
@@ -196,11 +215,7 @@ static st_status run(struct work *w, st_error *err)
         remove(w->part);
         return ST_OK;
     }
-    for (int64_t j = 0; j < w->job.n; j++)
-        n_have += w->job.have[j];
-    if (n_have > 0 && save(w, &late) == ST_OK)
-        fprintf(stderr, "sparsetrace: %lld of %lld sentences are in %s; --resume goes on\n",
-                (long long)n_have, (long long)w->job.n, w->part);
+    keep(w, err);
     return status;
 }
 

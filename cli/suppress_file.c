@@ -91,8 +91,12 @@ st_status suppress_file_read(suppress_job *j, const char *path, st_error *err)
     st_tensors *file;
     st_error why;
     st_status status = st_tensors_open(path, &file, &why);
-    if (status != ST_OK)
-        return differs(err, status, path, why.message);
+    if (status != ST_OK) {
+        *err = why;
+        if (strstr(why.message, path) == NULL)
+            snprintf(err->message, sizeof err->message, "%.200s: %.250s", path, why.message);
+        return status;
+    }
     status = take(j, file, path, err);
     st_tensors_free(file);
     return status;

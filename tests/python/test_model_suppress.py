@@ -68,8 +68,9 @@ def test_interrupted_job_goes_on(job, tmp_path):
     said = run.communicate()[1]
     if run.returncode == 0:
         pytest.skip("the job was done before it could be interrupted")
-    assert run.returncode == 1 and "stopped" in said and not out.exists()
+    assert run.returncode == 1 and "stopped" in said and said.count("\n") == 1 and not out.exists()
     part = tmp_path / "out.st.part"
+    assert part.exists() == ("; --resume goes on" in said)
     if not part.exists():  # nothing was done yet: make what an interruption leaves
         half = dict(load_file(folder / "out.st"))
         half["have"][:5] = 0
@@ -98,5 +99,8 @@ def test_refused(tmp_path):
     assert "wants -m" in suppress("-f", tmp_path / "one.txt", code=2)
     (tmp_path / "y.part").write_bytes(b"no tensors")
     (tmp_path / "in.txt").write_text(TEXT)
-    assert "y.part" in suppress("-f", tmp_path / "in.txt", "-o", tmp_path / "y", "--resume", code=1)
+    said = suppress("-f", tmp_path / "in.txt", "-o", tmp_path / "y", "--resume", code=1)
+    assert said.startswith(f"sparsetrace: {tmp_path}/y.part: byte ")
+    assert suppress("-f", tmp_path / "in.txt", *at, "--resume", code=1).startswith(
+        f"sparsetrace: cannot open {tmp_path}/x.part: ")
     assert list(tmp_path.glob("x*")) == []
