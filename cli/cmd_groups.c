@@ -61,8 +61,12 @@ static void print_anchor(const st_trace *t, int64_t g, double score)
     printf("\n");
 }
 
-static void print_heads(const st_receiver *r, int64_t n)
+static void print_heads(const struct groups_args *a, const st_receiver *r, int64_t n)
 {
+    if (n == 0) {
+        printf("too few groups for receiver heads (--near %lld)\n", (long long)a->near);
+        return;
+    }
     printf("receiver heads (layer.head kurtosis):");
     for (int64_t i = 0; i < n; i++)
         printf("%s L%d.H%d %.1f", i % 6 == 0 ? "\n " : "", r[i].layer, r[i].head, r[i].kurtosis);
@@ -149,16 +153,21 @@ static st_status show_trace(const struct groups_args *a, int i, const st_trace *
     st_trace_info info;
     double *score;
     int64_t *anchor, n_anchor;
-    st_status status;
+    st_status status = ST_OK;
     st_trace_get_info(t, &info);
     score = out_need((size_t)info.n_group * sizeof *score);
     anchor = out_need((size_t)a->anchors * sizeof *anchor);
-    status = st_receiver_scores(t, r, n_head, a->near, a->correct, score, err);
+    for (int64_t j = 0; j < info.n_group; j++)
+        score[j] = (double)NAN;
+    if (n_head > 0)
+        status = st_receiver_scores(t, r, n_head, a->near, a->correct, score, err);
     if (status == ST_OK) {
         n_anchor = st_anchors(score, info.n_group, a->anchors, anchor);
         if (a->json) {
             printf("%s", i > 0 ? "," : "");
             json_trace(a->file[i], score, info.n_group, anchor, n_anchor);
+        } else if (n_head == 0) {
+            printf("%s: %lld groups\n", a->file[i], (long long)info.n_group);
         } else {
             printf("%s: %lld groups; anchors (number, receiver score, text):\n", a->file[i],
                    (long long)info.n_group);
@@ -184,10 +193,12 @@ static st_status show(const struct groups_args *a, const struct traces *x, st_er
     if (status != ST_OK)
         return status;
     n = n < a->heads ? n : a->heads;
+    while (n > 0 && isnan(receiver[n - 1].kurtosis)) /* they stand last: no receiver heads */
+        n--;
     if (a->json)
         json_heads(a, receiver, n);
     else
-        print_heads(receiver, n);
+        print_heads(a, receiver, n);
     for (int i = 0; status == ST_OK && i < x->n; i++)
         status = show_trace(a, i, x->trace[i], receiver, n, err);
     if (a->json && status == ST_OK)

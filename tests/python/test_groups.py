@@ -188,11 +188,17 @@ def test_edges(tmp_path, rows):
 
 
 def test_near(tmp_path):
-    """Fewer groups than `near` + 1: no score, and no crash."""
+    """Fewer groups than `near` + 1: no score, and no crash. One more: a score, but nothing it stands out from."""
     make_trace(tmp_path / "t", 4, 1)
     got = json.loads(run(tmp_path / "t", "--json").stdout)
     assert got["traces"][0]["scores"] == [None] * 4 and got["traces"][0]["anchors"] == []
-    assert all(h["kurtosis"] is None for h in got["heads"])
+    assert got["heads"] == []
+    make_trace(tmp_path / "u", NEAR + 1, 1)
+    got = json.loads(run(tmp_path / "u", "--json", "--edges", 2).stdout)
+    assert got["heads"] == [] and got["traces"][0]["anchors"] == [] and len(got["traces"][0]["edges"]) == 1
+    said = run(tmp_path / "u").stdout
+    assert said == f"too few groups for receiver heads (--near {NEAR})\n{tmp_path}/u: {NEAR + 1} groups\n"
+    assert len(json.loads(run(tmp_path / "u", "--json", "--near", 1).stdout)["heads"]) > 0
 
 
 def test_bad_input(tmp_path):
