@@ -37,7 +37,7 @@ static int parse(struct groups_args *a, int argc, char **argv)
         {"--edges", "N", ARG_INT, &a->edges, 1, 1000000,
          "also the N earlier groups that each group leans on most, with a score 0..1"},
         {"--correct", NULL, ARG_FLAG, &a->correct, 0, 0,
-         "put back what the selection left out, as the certificate's rows tell: needs many"},
+         "put back what the selection left out, as far as the certificate's rows tell"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object, with all scores"},
     };
     const arg_verb verb = {
