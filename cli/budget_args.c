@@ -20,20 +20,16 @@
 
 budget_args budget_args_default(void)
 {
-    st_select_params p = st_select_params_default();
-    return (budget_args){.pruned = -1,
-                         .mass = -1,
-                         .otherwise = -1,
-                         .rows = p.rows};
+    return (budget_args){.pruned = -1, .mass = -1, .otherwise = -1};
 }
 
 budget_args budget_args_sentences(void)
 {
     budget_args b = budget_args_default();
     b.otherwise = 0.97;
-    b.grow = "off"; /* early sentences are read by all later ones: they must come out well */
+    b.even = true; /* early sentences are read by all later ones: they must come out well */
     b.else_q = SENTENCE_ROWS;
-    b.block_k = 1;
+    b.else_k = 1;
     return b;
 }
 
@@ -47,6 +43,20 @@ void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_to
 bool budget_args_given(const budget_args *b)
 {
     return b->k != NULL || b->pruned >= 0 || b->mass >= 0;
+}
+
+const char *budget_args_typed(const budget_args *b)
+{
+    return b->k != NULL        ? "--k"
+           : b->pruned >= 0    ? "--pruned"
+           : b->mass >= 0      ? "--mass"
+           : b->pooled != NULL ? "--pooled"
+           : b->grow != NULL   ? "--grow"
+           : b->select != NULL ? "--select"
+           : b->block_q > 0    ? "--block-q"
+           : b->block_k > 0    ? "--block-k"
+           : b->rows > 0       ? "--sample-rows"
+                               : NULL;
 }
 
 bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
@@ -102,7 +112,7 @@ static int parse_spread(const budget_args *b, const char *verb, st_budget budget
                         st_select_params *p)
 {
     bool spread = budget == ST_BUDGET_PRUNED || (b->pool_auto && budget == ST_BUDGET_AUTO);
-    bool grow = spread;
+    bool grow = spread && !b->even;
     st_error err;
     int code = parse_switch(verb, "--grow", b->grow, &grow);
     p->pooled = spread;
@@ -128,8 +138,8 @@ int budget_args_apply(const budget_args *b, const char *verb, st_select_params *
     *p = st_select_params_default();
     *budget = ST_BUDGET_AUTO;
     p->bq = b->block_q > 0 ? (int)b->block_q : b->else_q > 0 ? b->else_q : p->bq;
-    p->bk = b->block_k > 0 ? (int)b->block_k : p->bk;
-    p->rows = (int)b->rows;
+    p->bk = b->block_k > 0 ? (int)b->block_k : b->else_k > 0 ? b->else_k : p->bk;
+    p->rows = b->rows > 0 ? (int)b->rows : p->rows;
     if (b->select != NULL && st_select_method_parse(b->select, &p->method, &err) != ST_OK)
         return args_complain(verb, "--select: %s", err.message);
     if (b->pruned >= 0 && b->mass >= 0)

@@ -14,9 +14,9 @@ typedef struct budget_args {
     double pruned, mass; /* -1: not given */
     double otherwise;    /* the pruned share if no budget is given; -1: --k auto */
     bool pool_auto;      /* false. true: --k auto pools and grows too, unless told otherwise */
-    int64_t block_q, block_k; /* 0: not typed */
-    int else_q;               /* rows of a query block if block_q is not typed; 0: the usual ones */
-    int64_t rows;
+    bool even;           /* budgets do not grow along the text unless --grow is typed */
+    int64_t block_q, block_k, rows; /* 0: not typed */
+    int else_q, else_k;             /* block_q and block_k if not typed; 0: the usual ones */
 } budget_args;
 
 budget_args budget_args_default(void);
@@ -67,6 +67,8 @@ void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_to
 
 /* Whether a budget was typed. */
 bool budget_args_given(const budget_args *b);
+/* The first of all these options that was typed; NULL: none. For verbs that run without a model. */
+const char *budget_args_typed(const budget_args *b);
 
 /* What was typed as budget and settings. `verb` for complaints. -1 to go on, else an exit code. */
 int budget_args_apply(const budget_args *b, const char *verb, st_select_params *select,

@@ -93,6 +93,9 @@ static int parse(struct reason_args *a, int argc, char **argv)
         return args_complain("reason", "--json and --csv are two formats: give one");
     if (a->model == NULL && (a->hidden != NULL || a->layer >= 0 || a->out != NULL))
         return args_complain("reason", "--hidden, --layer and -o belong to -m MODEL");
+    if (a->model == NULL && (a->cert_rows >= 0 || budget_args_typed(&a->budget) != NULL))
+        return args_complain("reason", "%s belongs to -m MODEL",
+                             a->cert_rows >= 0 ? "--cert-rows" : budget_args_typed(&a->budget));
     if (a->hidden != NULL && a->compare)
         return args_complain("reason", "--hidden and --compare exclude each other");
     if (a->hidden != NULL && a->layer < 0)

@@ -20,6 +20,17 @@
 #define SURE 0.5f       /* rules see no tag that is less probable */
 #define PAUSE_US 200000 /* --follow: between two looks at the file */
 
+/* The first option that only a model obeys and that was typed; NULL: none. */
+static const char *typed_for_model(const watch_model_args *m)
+{
+    return m->k > 0            ? "--k"
+           : m->select != NULL ? "--select"
+           : m->block_q > 0    ? "--block-q"
+           : m->block_k > 0    ? "--block-k"
+           : m->max_tok > 0    ? "--max-tokens"
+                               : NULL;
+}
+
 static int parse(struct watch_args *a, int argc, char **argv)
 {
     /* clang-format off */
@@ -57,6 +68,8 @@ static int parse(struct watch_args *a, int argc, char **argv)
         return code;
     if (a->follow && a->file == NULL)
         return args_complain("watch", "--follow wants -f FILE; standard input is followed anyway");
+    if (a->model.path == NULL && typed_for_model(&a->model) != NULL)
+        return args_complain("watch", "%s belongs to -m MODEL", typed_for_model(&a->model));
     return -1;
 }
 
@@ -363,7 +376,7 @@ static int work(struct watch *w)
 
 int cmd_watch(int argc, char **argv)
 {
-    struct watch_args a = {.model = WATCH_MODEL_DEFAULTS};
+    struct watch_args a = {.follow = false};
     struct watch w = {.args = &a};
     int code = parse(&a, argc, argv);
     if (code < 0)

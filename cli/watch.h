@@ -49,16 +49,11 @@ typedef struct watch_model {
     out_bar bar;
 } watch_model;
 
-/* What is typed for it. */
+/* What is typed for it; 0, NULL: not typed. */
 typedef struct watch_model_args {
     const char *path, *select; /* path NULL: no model */
     int64_t k, block_q, block_k, max_tok, n_thread;
 } watch_model_args;
-
-#define WATCH_MODEL_DEFAULTS                                                                       \
-    {                                                                                              \
-        .k = 64, .block_q = 4, .block_k = 1, .max_tok = 16384                                      \
-    }
 
 /* Opens the model, then the text it reads, whose hidden states behind `layer` (-1: none) a tagger
  * wants. -1 to go on, else an exit code after a complaint. */

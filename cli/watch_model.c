@@ -30,6 +30,11 @@ int watch_model_open(watch_model *m, const watch_model_args *a)
     return -1;
 }
 
+static int64_t or_usual(int64_t typed, int64_t usual)
+{
+    return typed > 0 ? typed : usual;
+}
+
 int watch_model_begin(watch_model *m, const watch_model_args *a, int layer, int64_t n_hidden)
 {
     st_live_params p = st_live_params_default();
@@ -38,14 +43,14 @@ int watch_model_begin(watch_model *m, const watch_model_args *a, int layer, int6
         return -1;
     if (a->select != NULL && st_select_method_parse(a->select, &p.select.method, &err) != ST_OK)
         return args_complain("watch", "--select: %s", err.message);
-    p.select.bq = (int)a->block_q;
-    p.select.bk = (int)a->block_k;
-    p.select.k = a->k;
-    if (a->k < st_select_min_k(&p.select))
+    p.select.bq = (int)or_usual(a->block_q, 4);
+    p.select.bk = (int)or_usual(a->block_k, 1);
+    p.select.k = or_usual(a->k, 64);
+    if (p.select.k < st_select_min_k(&p.select))
         return args_complain(
             "watch", "--k is %lld, but %lld blocks are always kept (sink, window, diagonal)",
-            (long long)a->k, (long long)st_select_min_k(&p.select));
-    p.max_tok = a->max_tok;
+            (long long)p.select.k, (long long)st_select_min_k(&p.select));
+    p.max_tok = or_usual(a->max_tok, 16384);
     p.layer = n_hidden > 0 ? layer : -1;
     m->n_hidden = n_hidden; /* no progress: Ctrl-C waits for the end of a sentence */
     if (st_growing_create(m->info.n_layer, m->info.n_head, ST_NEAR, &m->growing, &err) != ST_OK ||

@@ -97,6 +97,11 @@ misused "no way \"words\"" reason -f two.txt --split words
 misused "belong together" reason -f two.txt --split regex
 misused "belong together" reason -f two.txt --split newline --regex x
 misused "unexpected" reason -f two.txt word
+for option in "--k 9" "--pruned 0.9" "--mass 0.5" "--select scan" "--block-q 4" "--block-k 1" "--sample-rows 8" \
+    "--pooled on" "--grow off" "--cert-rows 0"; do
+    misused "${option% *} belongs to -m MODEL" reason -f two.txt $option
+done
+good reason -f two.txt --threads 1
 refused "no regular expression" reason -f two.txt --regex '('
 good reason -f two.txt --regex ' A ' --csv
 check "regex: two sentences" is "$(wc -l <"$out")" 3

@@ -111,5 +111,8 @@ check "no escape reaches the terminal" is "$(grep -c $'\x1b' "$out")" 0
 good watch -f odd.txt --json
 refused "cannot open absent.txt" watch -f absent.txt
 misused "--follow wants -f" watch --follow
+for option in "--k 64" "--select stream" "--block-q 4" "--block-k 1" "--max-tokens 16384"; do
+    misused "${option% *} belongs to -m MODEL" watch -f three.txt $option
+done
 misused "belong together" watch -f three.txt --split regex
 report
