@@ -50,6 +50,14 @@ static bool out_of_range(const arg_option *o, double x)
     return (o->min != 0.0 || o->max != 0.0) && !(x >= o->min && x <= o->max);
 }
 
+static void complain_of_range(const arg_verb *v, const arg_option *o, long long x)
+{
+    if (o->max >= 0x1p63) /* no bound but the number's own size */
+        args_complain(v->name, "%s is %lld, must be %.0f or more", o->name, x, o->min);
+    else
+        args_complain(v->name, "%s is %lld, must be %.0f..%.0f", o->name, x, o->min, o->max);
+}
+
 /* Stores an option's value. False after a complaint. */
 static bool store(const arg_verb *v, const arg_option *o, const char *text)
 {
@@ -65,7 +73,7 @@ static bool store(const arg_verb *v, const arg_option *o, const char *text)
             return false;
         }
         if (out_of_range(o, (double)x)) {
-            args_complain(v->name, "%s is %lld, must be %.0f..%.0f", o->name, x, o->min, o->max);
+            complain_of_range(v, o, x);
             return false;
         }
         *(int64_t *)o->to = x;

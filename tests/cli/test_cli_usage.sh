@@ -169,6 +169,7 @@ test_trace() {
     misused "--checkpoint-every" trace -m model -p text -o out --checkpoint file --checkpoint-every soon
     misused "--seed" trace -m model -p text --seed x
     misused "--ubatch" trace -m model -p text --ubatch 0
+    misused "--line is 0, must be 1 or more;" trace -m model --data file --line 0
 }
 
 test_ruler() {
