@@ -29,7 +29,7 @@ static int parse(struct view_args *a, int argc, char **argv)
     /* clang-format off */
     const arg_option option[] = {
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "the .html to write"},
-        {"--max-bytes", "N", ARG_INT, &a->max_bytes, 100000, 2e9,
+        {"--max-bytes", "N", ARG_INT, &a->max_bytes, 200000, 2e9,
          "at most so many bytes (20,000,000): what does not fit is left out,\n"
          "the lightest entries first, and the page says so"},
         {"--serve", NULL, ARG_FLAG, &a->serve, 0, 0,

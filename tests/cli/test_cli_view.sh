@@ -17,7 +17,7 @@ misused "unexpected \"more\"" view good.trace more -o page.html
 misused "is not a port" view good.trace --serve http
 misused "is not a port" view good.trace --serve 65536
 misused "is not a port" view good.trace --serve -- -1
-misused "--max-bytes" view good.trace -o page.html --max-bytes 99999
+misused "--max-bytes" view good.trace -o page.html --max-bytes 199999
 misused "--max-bytes" view good.trace -o page.html --max-bytes much
 
 refused "no-such.trace" view no-such.trace -o page.html
@@ -45,6 +45,9 @@ check "--json names the file" says "$out" '"file":"page.html"'
 cp page.html before.html
 good view good.trace -o page.html
 check "the same trace gives the same page" cmp -s before.html page.html
+
+good view good.trace -o page.html --max-bytes 200000
+check "the least size holds the page" test "$(stat -c %s page.html)" -le 200000
 
 mkfifo pipe
 cat pipe >through &

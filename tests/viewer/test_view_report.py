@@ -68,7 +68,8 @@ def unpack(data, n_row, bits):
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("view")
     tensors = make_trace(folder / "t.trace", N_TOK, LAYERS, HEADS, BQ, BK, needle=NEEDLE)
-    done = view(folder / "t.trace", folder / "t.html")
+    (folder / "routes.json").write_text("{" + 30000 * " " + "}")  # so that a page of little data is long enough
+    done = view(folder / "t.trace", folder / "t.html", "--routes", folder / "routes.json")
     assert done.returncode == 0, done.stderr
     return folder, tensors
 
@@ -232,7 +233,7 @@ def test_coarser_until_it_fits(made, share):
     folder, tensors = made
     max_bytes = size_with(folder, share)
     page = folder / f"{max_bytes}.html"
-    done = view(folder / "t.trace", page, "--max-bytes", str(max_bytes), "--json")
+    done = view(folder / "t.trace", page, "--routes", folder / "routes.json", "--max-bytes", str(max_bytes), "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["bytes"] == page.stat().st_size <= max_bytes
@@ -265,7 +266,8 @@ def test_coarser_until_it_fits(made, share):
 
 def test_too_small_is_refused(made):
     folder, _ = made
-    done = view(folder / "t.trace", folder / "no.html", "--max-bytes", str(size_with(folder, 0.03)))
+    done = view(folder / "t.trace", folder / "no.html", "--routes", folder / "routes.json",
+                "--max-bytes", str(size_with(folder, 0.03)))
     assert done.returncode == 1 and "does not fit" in done.stderr
     assert not (folder / "no.html").exists() and not (folder / "no.html.tmp").exists()
 
