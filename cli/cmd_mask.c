@@ -25,7 +25,8 @@ static int parse(struct mask_args *a, int argc, char **argv)
     /* clang-format off */
     const arg_option option[] = {
         {"-o", "OUT", ARG_TEXT, &a->out, 0, 0, "safetensors file to write"},
-        BUDGET_OPTIONS(a->budget),
+        BUDGET_OPTIONS_WITH(a->budget, "on with --pruned", "on with --pruned",
+                            "stream (default), auto, scan, flat, exact, hip, window", "32", "16"),
         {"--first-query", "N", ARG_INT, &a->first_query, 0, INT32_MAX,
          "position of the first query row (default: the rows are the last ones)"},
         {"--scale", "X", ARG_REAL, &a->scale, -1e30, 1e30,

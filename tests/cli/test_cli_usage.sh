@@ -29,6 +29,9 @@ test_help() {
         good $verb --help
         check "$verb --help: its own block sizes" says "$out" "keys of a key block (1)"
     done
+    good mask --help
+    check "mask --help: its own block sizes" says "$out" "keys of a key block (16)"
+    check "mask --help: no --k auto" is "$(grep -c auto\) "$out")" 0
     for verb in trace mask; do
         good "$verb" --help
         for how in --k --pruned --mass --select --block-q --block-k --sample-rows; do
