@@ -72,11 +72,29 @@ static void divide(ruler_cell *c)
     c->greedy_sparse = c->n_greedy > 0 ? c->greedy_sparse / greedy : -1.0;
 }
 
-/* Of the same task, and longer. */
-static bool is_longer(const ruler_cell *a, const ruler_cell *b)
+static bool same_task(const ruler_cell *a, const ruler_cell *b)
 {
     return strcmp(a->first->task, b->first->task) == 0 &&
-           strcmp(a->first->source, b->first->source) == 0 && a->first->length > b->first->length;
+           strcmp(a->first->source, b->first->source) == 0;
+}
+
+/* Tasks as they first come, a task's cells by length; those of one length stay as they are. */
+static void sort_cells(ruler_cells *cells)
+{
+    for (int64_t c = 1; c < cells->n; c++) {
+        ruler_cell x = cells->cell[c];
+        int64_t to = c, i = c;
+        for (int64_t k = c; k > 0; k--) /* behind the last of its task that is no longer */
+            if (same_task(&cells->cell[k - 1], &x)) {
+                to = k;
+                if (cells->cell[k - 1].first->length <= x.first->length)
+                    break;
+                to = k - 1;
+            }
+        for (; i > to; i--)
+            cells->cell[i] = cells->cell[i - 1];
+        cells->cell[to] = x;
+    }
 }
 
 ruler_cells ruler_cells_of(const ruler_job *j)
@@ -95,12 +113,7 @@ ruler_cells ruler_cells_of(const ruler_job *j)
     }
     for (int64_t c = 0; c < cells.n; c++)
         divide(&cells.cell[c]);
-    for (int64_t c = 1; c < cells.n; c++)
-        for (int64_t i = c; i > 0 && is_longer(&cells.cell[i - 1], &cells.cell[i]); i--) {
-            ruler_cell t = cells.cell[i];
-            cells.cell[i] = cells.cell[i - 1];
-            cells.cell[i - 1] = t;
-        }
+    sort_cells(&cells);
     return cells;
 }
 

@@ -112,6 +112,17 @@ def test_resume_adds_what_is_missing(job, tmp_path):
     assert path.read_text() == "something,else\n1,2\n"
 
 
+def test_lengths_ascend_within_a_task(job, tmp_path):
+    """However the rows came, and whatever lies between them."""
+    path = tmp_path / "rows.csv"
+    header, *lines = (job[2] / "rows.csv").read_text().splitlines()
+    line = next(x for x in lines if ",stream,k=6," in x)
+    path.write_text("\n".join([header, line, line.replace("niah_single_1", "vt"), line.replace(",1024,", ",512,")]) + "\n")
+    cells = json.loads(ruler("--tasks", "niah_single_1", "--lengths", "1024", "--samples", "1", "--select", "stream", "--k", "6",
+                             "-o", path, "--resume", "--json").stdout)["cells"]
+    assert [(c["task"], c["length"]) for c in cells] == [("niah_single_1", 512), ("niah_single_1", 1024), ("vt", 1024)]
+
+
 def test_foreign_files_stay(tmp_path):
     path = tmp_path / "rows.csv"
     for text in ("a text without an end", "x" * 5000, '{"input": "' + "y" * 2000 + '"}\n'):
