@@ -225,7 +225,7 @@ def record(
     """Records the forward pass over these tokens that is made inside the block, by whatever tool and with whatever
     hooks and edits -> Recording.
 
-        with hf.record(model, input_ids, k=16) as run:
+        with torch.no_grad(), hf.record(model, input_ids, k=16) as run:
             model(input_ids)                    # or nnsight's .trace(), TransformerLens' run_with_cache, ...
         run.trace
 
