@@ -10,7 +10,8 @@ its attention.
     model.generate(input_ids)
 
 Grouped-query attention, sliding windows, soft-cap, learned sinks, padding on either side, batches, KV caches; float32,
-bfloat16 and float16 on the CPU. No backward pass. Needs transformers >= 4.56.
+bfloat16 and float16 on the CPU. No backward pass: a plain model(input_ids) needs torch.no_grad(). Needs transformers
+>= 4.56.
 """
 
 import contextlib
