@@ -104,9 +104,10 @@ ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t first
 /* Block sizes for pruning a share of a sequence of n_tok tokens: sets p->bq and p->bk to the
  * coarsest of 32 x 16, 16 x 8, 8 x 4 and 4 x 2 with which the budget for that share, or for 0.96 if
  * that is more, is at least twice the always-kept blocks, so that half of what is kept is chosen;
- * 4 x 2 if none is, 4 x 1 where that cannot prune as much. So 32 x 16 from about 8,000 tokens on,
- * half of that for each halving, and finer for larger shares. Other fields of *p matter as they
- * are; exact_below as in st_select_k_for_pruned. */
+ * 4 x 2 if none is, 4 x 1 where that cannot prune as much. So up to a share of 0.96 8 x 4 from
+ * 1,425 tokens on, 16 x 8 from 2,800, 32 x 16 from 5,575; for 0.97 from 1,900, 3,750 and 7,450, for
+ * 0.98 from 2,850, 5,625 and 11,200. Other fields of *p matter as they are; exact_below as in
+ * st_select_k_for_pruned. */
 ST_API void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exact_below,
                                         double pruned);
 
