@@ -9,14 +9,19 @@
  * attention must be *enabled* in the context (not "auto": libllama's auto check compares devices
  * and would turn it off).
  *
- *   what it meets                        what it does
- *   causal rows of one sequence          selection, attention over it, certificate         (sparse)
- *   sliding window, chunked attention    exact attention, from the row on where the window shows;
- *                                        exact_below covers the rows before it              (exact)
- *   other masks, ALiBi, holes, non-causal exact attention under the mask (exact) soft-cap, learned
- * sinks, GQA, d_k != d_v, several sequences and streams, single-token decoding, F32 / F16 / BF16 /
- * Q8_0 caches and every type ggml can unpack                    handled in all a mask per head, a
- * transposed cache, n_head not a multiple of n_kv_head, d above 2048 declined: ggml's kernel runs
+ *   what it meets                          what it does
+ *   causal rows of one sequence            selection, attention over it, certificate (sparse)
+ *   sliding window, chunked attention      exact attention, from the row on where the window shows;
+ *                                          exact_below covers the rows before it (exact)
+ *   other masks, ALiBi, holes, non-causal  exact attention under the mask (exact)
+ *   soft-cap, learned sinks, GQA,          handled in all of these
+ *   d_k != d_v, several sequences and
+ *   streams, single-token decoding,
+ *   F32 / F16 / BF16 / Q8_0 caches and
+ *   every type ggml can unpack
+ *   a mask per head, a transposed cache,   declined: ggml's kernel runs
+ *   n_head not a multiple of n_kv_head,
+ *   d above 2048
  *
  * The mask is the truth about visibility. Key summaries are kept per layer and stream, follow the
  * cache as it grows or is rewound, and are rebuilt where sampled keys no longer match (edit, shift,
