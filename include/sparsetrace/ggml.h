@@ -30,7 +30,15 @@
  * One configuration serves the process; it is read for each layer. Configure between
  * llama_decode calls, not during one. The shared object libggml-sparsetrace.so has the same backend
  * for programs that load it (ggml_backend_load, or the variable GGML_BACKEND_PATH) and takes its
- * settings from the variable SPARSETRACE, e.g. SPARSETRACE="k=64 select=auto".
+ * settings from the variable SPARSETRACE, e.g. SPARSETRACE="k=64 select=auto": names and values,
+ * space or comma between them. What is not named is as in st_ggml_params_default; a name or value
+ * that cannot be used leaves the backend out, with the reason on standard error.
+ *
+ *   k, mass, select        st_select_params' k, mass and method, by its name
+ *   block-q, block-k       bq, bk
+ *   pooled, grow-tok       pooled (0 or 1), grow_tok (0 or more)
+ *   exact-below            exact_below
+ *   exact, linear          exact, linear (0 or 1)
  */
 #ifndef SPARSETRACE_GGML_H
 #define SPARSETRACE_GGML_H
