@@ -84,7 +84,10 @@ typedef struct st_group_rest {
  *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6
  *                                                                                   (may be NULL)
  *   rest     see above                                                              (may be NULL)
- * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). */
+ * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). Errors: ST_ERR_ARG (a row
+ * that is not within the queries: its index is the error's position; a bias; err_rel without v or
+ * the sparse output; what st_attn_check, st_groups_check and a selection of another shape give),
+ * ST_ERR_MEM. */
 ST_API st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
                             const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
                             float *err_rel, const st_group_rest *rest, st_error *err);

@@ -59,12 +59,12 @@ typedef struct st_select_params {
                                 reaches p on the sampled rows, at most k; a block that any sampled
                                 row reads with more than 1 - p stays in any case (method exact: all
                                 rows, by their mean). Not for hip and window                 */
-    int sink_blk;            /* 1: always-kept first visible key blocks, >= 1                 */
-    int window_blk;          /* 1: always-kept blocks just before the diagonal, >= 0          */
+    int sink_blk;            /* 1: always-kept first visible key blocks, 1..1,048,576         */
+    int window_blk;          /* 1: always-kept blocks just before the diagonal, 0..1,048,576  */
     int rows;                /* 8: rows of a query block on which blocks are weighed,
                                 1..ST_SELECT_ROWS_MAX; the last row is always among them. (The
                                 descents take 2 rows of each of 8 neighbouring query blocks.) */
-    int beam;                /* 16: least beam width of the descents, >= 1                    */
+    int beam;                /* 16: least beam width of the descents, 1..65,536               */
     float rerank;            /* 1.5: each descent proposes rerank * (searched budget) leaves,
                                 at least 2 * beam (pooled: 8 * beam); 1..64                   */
     bool pooled; /* false. true: k is a mean; the budgets of all heads and 8 neighbouring
@@ -76,7 +76,8 @@ typedef struct st_select_params {
                          always-kept blocks) grows along the first n tokens to seven times what it
                          is at first, and is twice that in the last min(64, n / 32) of them and
                          beyond; its mean is k's. -1: up to the last row of the call; engine.h takes
-                         it as the tokens of the prompt. Not for mass, whose k is only a bound  */
+                         it as the tokens of the prompt. At most 2^31 - 1. Not for mass, whose
+                         k is only a bound                                              */
 } st_select_params;
 
 ST_API st_select_params st_select_params_default(void);
@@ -136,8 +137,9 @@ ST_API bool st_keys_reserve(st_keys *keys, int64_t n_tok);
  * after ST_ERR_MEM the summary is empty. */
 ST_API st_status st_keys_append(st_keys *keys, const st_attn *a, st_pool *pool, st_error *err);
 
-/* Forgets keys from n_tok on (cache rewound). Where that cuts a whole block, the summary is rebuilt
- * from the cache at the next append, with the exemplar weights seen so far; 0 forgets those too. */
+/* Forgets keys from n_tok on (cache rewound). Where that cuts a whole block, or leaves fewer than
+ * two, st_keys_count is 0 afterwards and the summary is rebuilt from the cache at the next append,
+ * with the exemplar weights seen so far; n_tok 0 forgets those too. */
 ST_API void st_keys_truncate(st_keys *keys, int64_t n_tok);
 
 ST_API int64_t st_keys_count(const st_keys *keys);
