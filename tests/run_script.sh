@@ -26,6 +26,22 @@ case $(basename "$1") in
     export PYTHONPATH=$source_dir/python SPARSETRACE_LIBRARY=$2/libsparsetrace.so
     ;;
 esac
+# On a processor that no other such test has: two threads of ggml beside another test wait for each other most of the
+# time. (ctest's own PROCESSOR_AFFINITY does nothing in builds of it that use the system's libuv.)
+pin() {
+    local range cpu slot
+    mkdir -p "$1"
+    for range in $(taskset -pc $$ | sed 's/.*: //; s/,/ /g'); do
+        for cpu in $(seq "${range%-*}" "${range#*-}"); do
+            exec {slot}>"$1/$cpu"
+            flock -n "$slot" && taskset -pc "$cpu" $$ >/dev/null && return
+            exec {slot}>&-
+        done
+    done
+}
+case $(basename "$1") in
+test_model_*) if type taskset flock seq >/dev/null 2>&1; then pin "$2/tests/processors"; fi ;;
+esac
 case $1 in
 *.py) exec "$ST_PYTHON" -m pytest -q -p no:cacheprovider -rs "$1" ;;
 *) exec bash "$1" ;;
