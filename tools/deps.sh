@@ -25,7 +25,7 @@ flags=(-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEP
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF
     # ggml's AMX products of quantised weights end in an illegal instruction where GCC 12 compiled them: it drops
     # the stores that fill the tile configuration (llama.cpp's pull request 26954)
-    -DCMAKE_C_FLAGS=-U__AMX_INT8__ -DCMAKE_CXX_FLAGS=-U__AMX_INT8__)
+    "-DCMAKE_C_FLAGS=${CFLAGS:+$CFLAGS }-U__AMX_INT8__" "-DCMAKE_CXX_FLAGS=${CXXFLAGS:+$CXXFLAGS }-U__AMX_INT8__")
 
 put_json() { # directory
     mkdir -p "$1/yyjson"
