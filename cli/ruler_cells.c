@@ -78,21 +78,29 @@ static bool same_task(const ruler_cell *a, const ruler_cell *b)
            strcmp(a->first->source, b->first->source) == 0;
 }
 
+/* Where cell n goes among those before it: behind the last of its task that is no longer, or
+ * before its task's first, or where it is. */
+static int64_t place_of(const ruler_cells *cells, int64_t n)
+{
+    const ruler_cell *x = &cells->cell[n];
+    int64_t to = n;
+    for (int64_t i = n; i > 0; i--) {
+        if (!same_task(&cells->cell[i - 1], x))
+            continue;
+        if (cells->cell[i - 1].first->length <= x->first->length)
+            return i;
+        to = i - 1;
+    }
+    return to;
+}
+
 /* Tasks as they first come, a task's cells by length; those of one length stay as they are. */
 static void sort_cells(ruler_cells *cells)
 {
     for (int64_t c = 1; c < cells->n; c++) {
         ruler_cell x = cells->cell[c];
-        int64_t to = c, i = c;
-        for (int64_t k = c; k > 0; k--) /* behind the last of its task that is no longer */
-            if (same_task(&cells->cell[k - 1], &x)) {
-                to = k;
-                if (cells->cell[k - 1].first->length <= x.first->length)
-                    break;
-                to = k - 1;
-            }
-        for (; i > to; i--)
-            cells->cell[i] = cells->cell[i - 1];
+        int64_t to = place_of(cells, c);
+        memmove(&cells->cell[to + 1], &cells->cell[to], (size_t)(c - to) * sizeof x);
         cells->cell[to] = x;
     }
 }

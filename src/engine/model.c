@@ -19,11 +19,6 @@ static void meta(const struct llama_model *m, const char *key, char *out, size_t
         snprintf(out, size, "unknown");
 }
 
-static int most(int a, int b)
-{
-    return a > b ? a : b;
-}
-
 static void fill_info(st_model *m, const char *path)
 {
     st_model_info *i = &m->info;
@@ -34,8 +29,9 @@ static void fill_info(st_model *m, const char *path)
         snprintf(i->name, sizeof i->name, "%s", slash != NULL ? slash + 1 : path);
     snprintf(i->weights, sizeof i->weights, "%s", llama_ftype_name(llama_model_ftype(m->llama)));
     i->n_layer = llama_model_n_layer(m->llama);
-    i->n_head = most(i->n_head, llama_model_n_head(m->llama)); /* of the first layer */
-    i->n_kv_head = most(i->n_kv_head, llama_model_n_head_kv(m->llama));
+    /* libllama's are of the first layer */
+    i->n_head = (int)sti_max(i->n_head, llama_model_n_head(m->llama));
+    i->n_kv_head = (int)sti_max(i->n_kv_head, llama_model_n_head_kv(m->llama));
     i->n_embd = llama_model_n_embd(m->llama);
     i->n_swa = llama_model_n_swa(m->llama);
     i->n_ctx_train = llama_model_n_ctx_train(m->llama);

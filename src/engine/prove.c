@@ -60,9 +60,12 @@ static st_edit drawn(const struct prove *x, struct set *s, const st_edit *e)
     st_edit r = *e;
     int64_t sink = x->p->select.bk, n = e->key_end - e->key_begin;
     int64_t room = sti_max(e->q_begin, e->key_end) - n - sink + 1;
+    int n_head = e->layer >= 0 ? st_ggml_heads(e->layer) : 0; /* in the run before */
+    if (n_head == 0)
+        n_head = x->model->info.n_head;
     for (int t = 0; t < 100; t++) {
         if (e->head >= 0)
-            r.head = (int)below(s, x->model->info.n_head);
+            r.head = (int)below(s, n_head);
         r.key_begin = room > 0 ? sink + below(s, room) : below(s, e->q_end - n + 1);
         r.key_end = r.key_begin + n;
         if (r.key_end <= e->key_begin || r.key_begin >= e->key_end)

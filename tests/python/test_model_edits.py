@@ -117,7 +117,7 @@ def test_nothing_left_to_read(needle):
 
 
 def test_routes_of_an_edited_trace(needle, tmp_path):
-    """Token by token the edits of the recipe hold too, as do its weights, cache and mass; a proof is refused."""
+    """Token by token the edits of the recipe hold too, of a run by mass as well; a proof is refused."""
     options, (begin, end), _, _ = needle
     path = tmp_path / "edited.trace"
     run(*options[:5], "--mass", "0.5", "--deny", f"*.*:*:{begin}-{end}", "--against", "none", "--weights", "f32", "--ctk", "q8_0",
