@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Models that are not like the two real ones, made small and random: learned positions, and layers without attention."""
+"""Models that are not like the two real ones, made small and random: learned positions, layers without attention, and
+layers that differ in heads."""
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import gguf
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 CLI = os.environ["ST_CLI"]
 D, N_HEAD, N_FF, N_VOCAB, N_POSITION = 64, 2, 96, 128, 256
@@ -27,7 +29,6 @@ def write(path, arch, settle, shapes):
     w.add_embedding_length(D)
     w.add_block_count(2)
     w.add_feed_forward_length(N_FF)
-    w.add_head_count(N_HEAD)
     w.add_vocab_size(N_VOCAB)
     w.add_tokenizer_model("llama")
     w.add_token_list([f"w{i}" for i in range(N_VOCAB)])
@@ -52,7 +53,12 @@ def gpt2(path):
             shapes |= {f"blk.{i}.{name}.weight": (n_out, n_in), f"blk.{i}.{name}.bias": n_out}
         for name in ("attn_norm", "ffn_norm"):
             shapes |= {f"blk.{i}.{name}.weight": D, f"blk.{i}.{name}.bias": D}
-    return write(path, "gpt2", lambda w: w.add_layer_norm_eps(1e-5), shapes)
+
+    def settle(w):
+        w.add_layer_norm_eps(1e-5)
+        w.add_head_count(N_HEAD)
+
+    return write(path, "gpt2", settle, shapes)
 
 
 def lfm2(path):
@@ -60,6 +66,7 @@ def lfm2(path):
 
     def settle(w):
         w.add_layer_norm_rms_eps(1e-5)
+        w.add_head_count(N_HEAD)
         w.add_head_count_kv([0, N_HEAD])
         w.add_rope_freq_base(10000.0)
         w.add_shortconv_l_cache(3)
@@ -75,10 +82,32 @@ def lfm2(path):
     return write(path, "lfm2", settle, shapes)
 
 
+def openelm(path):
+    """Layer 0 has two heads, layer 1 four; two of them share a key."""
+    heads, size = (2, 4), 32
+
+    def settle(w):
+        w.add_layer_norm_rms_eps(1e-5)
+        w.add_head_count(list(heads))
+        w.add_head_count_kv([n // 2 for n in heads])
+        w.add_key_length(size)
+        w.add_value_length(size)
+        w.add_rope_dimension_count(size)
+        w.add_rope_freq_base(10000.0)
+
+    shapes = {"token_embd.weight": (N_VOCAB, D), "output_norm.weight": D}
+    for i, n in enumerate(heads):
+        shapes |= {f"blk.{i}.{name}.weight": D for name in ("attn_norm", "ffn_norm")}
+        shapes |= {f"blk.{i}.{name}.weight": size for name in ("attn_q_norm", "attn_k_norm")}
+        shapes |= {f"blk.{i}.attn_qkv.weight": (2 * n * size, D), f"blk.{i}.attn_output.weight": (D, n * size)}
+        shapes |= {f"blk.{i}.ffn_gate.weight": (N_FF, D), f"blk.{i}.ffn_up.weight": (N_FF, D), f"blk.{i}.ffn_down.weight": (D, N_FF)}
+    return write(path, "openelm", settle, shapes)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    return {"gpt2": gpt2(folder / "gpt2.gguf"), "lfm2": lfm2(folder / "lfm2.gguf")}
+    return {make.__name__: make(folder / f"{make.__name__}.gguf") for make in (gpt2, lfm2, openelm)}
 
 
 @pytest.fixture
@@ -94,15 +123,18 @@ def ids(tmp_path):
 EXACT = ("--weights", "f32", "--ctk", "f32", "--ctv", "f32")
 
 
-@pytest.mark.parametrize("name, layers", [("gpt2", [0, 1]), ("lfm2", [1])])
-def test_like_stock(models, ids, tmp_path, name, layers):
+@pytest.mark.parametrize("name, heads", [("gpt2", {0: N_HEAD, 1: N_HEAD}), ("lfm2", {1: N_HEAD}), ("openelm", {0: 2, 1: 4})])
+def test_like_stock(models, ids, tmp_path, name, heads):
     """ggml's own attention predicts the same; every layer with attention is in the trace, and no other."""
     out = tmp_path / "run.trace"
     report = json.loads(run("trace", "-m", models[name], "--tokens", ids(250), "--k", 6, "--floor", "--json", "-o", out, *EXACT))
     assert report["floor"]["measured"] and report["floor"]["kl"] < 1e-5 and report["kl"] > 100 * report["floor"]["kl"]
     n = report["n_tok"]
-    assert report["causal_pairs"] == len(layers) * N_HEAD * n * (n + 1) // 2
-    assert f"{len(layers)} layers" in run("check", out)
+    assert report["causal_pairs"] == sum(heads.values()) * n * (n + 1) // 2
+    assert f"{len(heads)} layers" in run("check", out)
+    with safe_open(out, "np") as f:
+        layers = json.loads(f.metadata()["geometry"])["layers"]
+    assert {x["layer"]: x["n_head"] for x in layers} == heads
 
 
 def test_no_more_tokens_than_learned_positions(models, ids, tmp_path):
@@ -125,6 +157,18 @@ def test_edits_of_a_layer_without_attention(models, ids, tmp_path):
     proof = json.loads(run("prove", *prompt, "--edges", edges, "--random", 1, "--json"))
     assert proof["tokens_reused"] == 0, "a recurrent state cannot be cut"
     assert proof["deny"]["log_p"] != proof["plain"]["log_p"]
+
+
+def test_edits_of_layers_that_differ_in_heads(models, ids, tmp_path):
+    """A head is one of its own layer's, in an edit as in the random edges of a proof."""
+    prompt = ("-m", models["openelm"], "--tokens", ids(300))
+    said = run("trace", *prompt, "--k", 6, "--against", "none", "--deny", "0.2:200-300:50-100", code=1)
+    assert "edit 1 names head 2 of layer 0, only 0..1" in said
+    edges = tmp_path / "edges.txt"
+    edges.write_text("deny 0.1:299-300:50-100\ndeny 1.3:299-300:50-100\n")
+    proof = json.loads(run("prove", *prompt, "--edges", edges, "--random", 20, "--json"))
+    assert proof["deny"]["log_p"] != proof["plain"]["log_p"] and proof["tokens_reused"] > 0
+    assert len(proof["random_deny"]) == 20 and all(x[0] != proof["plain"]["log_p"] for x in proof["random_deny"])
 
 
 def test_layers_without_attention_are_not_recorded(models, ids, tmp_path):
