@@ -3,19 +3,25 @@
  * attend.c — sparse and exact attention as loops over tiles.
  *
  * Sparse: a task is one head's query block; its rows share a selection and go through in tiles
- * of 32. Exact: a task is a tile of 32 (row, head) pairs of one KV head, rows outermost, so that
- * grouped heads share the keys they read and a single decoded row still fills the lanes.
+ * of 32. Short query blocks go through beside their neighbours, which read much the same keys: 16
+ * rows to a tile, each with its own keys of the groups that any of them reads. Exact: a task is a
+ * tile of 32 (row, head) pairs of one KV head, rows outermost, so that grouped heads share the keys
+ * they read and a single decoded row still fills the lanes.
  */
 #include "attend/group_rows.h"
 #include "attend/job.h"
 #include "base/attn_rows.h"
 #include "base/util.h"
 
+#define SHARED_ROWS 16 /* of several query blocks in a tile */
+
 struct attend {
     sti_job job;
     sti_pack pack;           /* unless a->precise */
     int kv;                  /* the KV head at hand */
-    const st_selection *sel; /* sparse only */
+    const st_selection *sel; /* sparse only, as are the next two */
+    int n_shared;            /* query blocks of a task: those whose number / n_shared is the same */
+    int64_t n_strip;         /* tasks of one head */
     const st_attend_out *out;
     sti_group_rows groups; /* sparse only */
     int64_t n_tile;        /* exact only: tiles of one KV head */
@@ -73,40 +79,86 @@ static st_status run(struct attend *x, const st_attn *a, st_pool *pool, int64_t 
 
 /* ---- sparse ---------------------------------------------------------------------------------- */
 
-/* Task: query block of one of the heads that share the KV head */
+/* A task: query blocks [qb, qb_end) of a head, rows [row, row_end) of the call. Entries of the
+ * selection from begin[0] on; of query block i begin[i] to begin[i + 1], in lanes from lane[i] on.
+ */
+struct strip {
+    int head, n;
+    int64_t qb, qb_end, row, row_end;
+    int64_t begin[SHARED_ROWS + 1];
+    int lane[SHARED_ROWS + 1];
+};
+
+static struct strip strip_of(const struct attend *x, int64_t task)
+{
+    const st_attn *a = x->job.a;
+    const st_selection *sel = x->sel;
+    struct strip s = {.head = (int)(task / x->n_strip)};
+    int64_t number = sel->first_blk / x->n_shared + task % x->n_strip, at;
+    s.qb = sti_max(number * x->n_shared, sel->first_blk);
+    s.qb_end = sti_min((number + 1) * x->n_shared, sel->first_blk + sel->nbq);
+    s.n = (int)(s.qb_end - s.qb);
+    s.row = sti_max(s.qb * sel->bq - a->first_query, 0);
+    s.row_end = sti_min(s.qb_end * sel->bq - a->first_query, a->n_q);
+    at = s.head * sel->nbq + s.qb - sel->first_blk;
+    for (int i = 0; i <= s.n; i++) {
+        s.begin[i] = sel->indptr[at + i];
+        s.lane[i] =
+            (int)sti_clamp((s.qb + i) * sel->bq - a->first_query - s.row, 0, s.row_end - s.row);
+    }
+    return s;
+}
+
+static int64_t strip_segments(const struct attend *x, sti_job_thread *t, const struct strip *s)
+{
+    const int32_t *block = x->sel->indices;
+    return x->n_shared > 1
+               ? sti_shared_segments(t, x->job.a, block, s->begin, s->lane, s->n, x->sel->bk)
+               : sti_block_segments(t, x->job.a, block + s->begin[0], s->begin[1] - s->begin[0],
+                                    x->sel->bk);
+}
+
+/* Adds the means over the rows of a query block, of which the tile has some. */
+static void add_mass(float *mass, const sti_job_thread *t, int64_t n_seg, const sti_tile *tile,
+                     int64_t n_row)
+{
+    for (int64_t i = 0; i < n_seg; i++) {
+        const sti_segment *seg = &t->seg[i];
+        int begin = tile->shared ? seg->lane : 0, end = tile->shared ? seg->lane_end : tile->n;
+        mass[seg->item] += sti_tile_share_sum(t->work, i, begin, end) /
+                           (float)(tile->shared ? end - begin : n_row);
+    }
+}
+
 static void sparse_task(void *ctx, int64_t i_task, int thread)
 {
     struct attend *x = ctx;
     const st_attn *a = x->job.a;
-    const st_selection *sel = x->sel;
-    int64_t task = x->kv * (a->n_head / a->n_kv_head) * sel->nbq + i_task;
     sti_job_thread *t = &x->job.thread[thread];
-    int64_t begin = sel->indptr[task], n = sel->indptr[task + 1] - begin;
-    int64_t qb = sel->first_blk + task % sel->nbq;
-    int64_t row0 = sti_max(qb * sel->bq - a->first_query, 0);
-    int64_t row1 = sti_min((qb + 1) * sel->bq - a->first_query, a->n_q);
-    int64_t n_seg = sti_block_segments(t, a, sel->indices + begin, n, sel->bk);
-    float *mass = x->out->mass != NULL ? x->out->mass + begin : NULL;
+    struct strip s = strip_of(x, x->kv * (a->n_head / a->n_kv_head) * x->n_strip + i_task);
+    int64_t n_seg = strip_segments(x, t, &s), n_row = s.row_end - s.row;
+    float *mass = x->out->mass != NULL ? x->out->mass + s.begin[0] : NULL;
     bool shares = mass != NULL || x->groups.out != NULL;
     if (mass != NULL)
-        memset(mass, 0, (size_t)n * sizeof *mass);
-    sti_group_rows_task(&x->groups, i_task, a->first_query + row0, a->first_query + row1);
-    for (int64_t row = row0; row < row1; row += STI_TILE_ROWS) {
-        sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, row1 - row)};
+        memset(mass, 0, (size_t)(s.begin[s.n] - s.begin[0]) * sizeof *mass);
+    sti_group_rows_task(&x->groups, i_task, a->first_query + s.row, a->first_query + s.row_end);
+    for (int64_t row = s.row; row < s.row_end; row += STI_TILE_ROWS) {
+        sti_tile tile = {.n = (int)sti_min(STI_TILE_ROWS, s.row_end - row),
+                         .shared = x->n_shared > 1};
         for (int r = 0; r < tile.n; r++) {
-            tile.head[r] = (int)(task / sel->nbq);
+            tile.head[r] = s.head;
             tile.row[r] = row + r;
         }
         if (n_seg < 0 ||
             !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, shares) ||
-            !sti_group_rows_add(&x->groups, i_task, tile.head[0], t->work, a->first_query + row,
+            !sti_group_rows_add(&x->groups, i_task, s.head, t->work, a->first_query + row,
                                 tile.n)) {
             t->failed = true;
             return;
         }
         store(x, t->work, &tile);
-        for (int64_t i = 0; mass != NULL && i < n_seg; i++)
-            mass[t->seg[i].item] += sti_tile_share_sum(t->work, i) / (float)(row1 - row0);
+        if (mass != NULL)
+            add_mass(mass, t, n_seg, &tile, n_row);
     }
 }
 
@@ -129,7 +181,9 @@ st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
     STI_TRY(check_out(a, out, err));
     STI_TRY(sti_check_selection(a, sel, err));
     STI_TRY(sti_group_rows_check(a, out->groups, err));
-    return run(&x, a, pool, a->n_head / a->n_kv_head * sel->nbq, want_kept, sparse_task, err);
+    x.n_shared = a->precise ? 1 : sti_max(SHARED_ROWS / sel->bq, 1);
+    x.n_strip = (sel->first_blk + sel->nbq - 1) / x.n_shared - sel->first_blk / x.n_shared + 1;
+    return run(&x, a, pool, a->n_head / a->n_kv_head * x.n_strip, want_kept, sparse_task, err);
 }
 
 /* ---- exact ----------------------------------------------------------------------------------- */

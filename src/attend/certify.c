@@ -37,7 +37,7 @@ static int64_t cut_at_groups(sti_job_thread *t, int64_t n_seg, const st_group_re
                 g++;
             if (g < x->n_group)
                 end = sti_min(end, key < x->group[g].begin ? x->group[g].begin : x->group[g].end);
-            t->seg[n++] = (sti_segment){key, end, from[s].item};
+            t->seg[n++] = (sti_segment){key, end, from[s].item, 0, 0};
             key = end;
         }
     return n;

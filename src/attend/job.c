@@ -32,31 +32,79 @@ bool sti_job_end(sti_job *j, bool ok)
     return ok;
 }
 
-/* Appends keys [key, end) in pieces of at most STI_CHUNK_KEYS. */
-static int64_t add_pieces(sti_segment *seg, int64_t n, int64_t key, int64_t end, int64_t item)
+/* Most keys of a segment. */
+static int64_t piece_keys(const sti_job_thread *t)
 {
-    for (; key < end; key += STI_CHUNK_KEYS)
-        seg[n++] = (sti_segment){key, sti_min(key + STI_CHUNK_KEYS, end), item};
+    return t->work->pack != NULL ? STK_GROUP : STI_CHUNK_KEYS;
+}
+
+/* How many pieces n keys in a row can be cut into. */
+static int64_t most_pieces(const sti_job_thread *t, int64_t n)
+{
+    return sti_ceil_div(n, piece_keys(t)) + 1;
+}
+
+/* Appends keys [key, end), cut at multiples of piece_keys. */
+static int64_t add_pieces(const sti_job_thread *t, int64_t n, int64_t key, int64_t end,
+                          int64_t item)
+{
+    int64_t piece = piece_keys(t);
+    for (; key < end; n++) {
+        t->seg[n] = (sti_segment){key, sti_min(key / piece * piece + piece, end), item, 0, 0};
+        key = t->seg[n].end;
+    }
     return n;
 }
 
 int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n,
                            int bk)
 {
-    int64_t n_seg = 0, pieces = sti_ceil_div(bk, STI_CHUNK_KEYS);
-    if (!sti_grow((void **)&t->seg, &t->cap_seg, n * pieces, sizeof *t->seg))
+    int64_t n_seg = 0;
+    if (!sti_grow((void **)&t->seg, &t->cap_seg, n * most_pieces(t, bk), sizeof *t->seg))
         return -1;
     for (int64_t i = 0; i < n; i++) {
         int64_t key = (int64_t)block[i] * bk;
-        n_seg = add_pieces(t->seg, n_seg, key, sti_min(key + bk, a->n_k), i);
+        n_seg = add_pieces(t, n_seg, key, sti_min(key + bk, a->n_k), i);
     }
     return n_seg;
+}
+
+int64_t sti_shared_segments(sti_job_thread *t, const st_attn *a, const int32_t *block,
+                            const int64_t *begin, const int *lane, int n_query_blk, int bk)
+{
+    int64_t i[STI_TILE_ROWS], key[STI_TILE_ROWS], n = 0; /* where each query block is */
+    int64_t n_item = begin[n_query_blk] - begin[0];
+    if (!sti_grow((void **)&t->seg, &t->cap_seg, n_item * most_pieces(t, bk), sizeof *t->seg))
+        return -1;
+    for (int b = 0; b < n_query_blk; b++) {
+        i[b] = begin[b];
+        key[b] = i[b] < begin[b + 1] ? (int64_t)block[i[b]] * bk : INT64_MAX;
+    }
+    for (;;) {
+        int64_t next = INT64_MAX, group_end;
+        for (int b = 0; b < n_query_blk; b++)
+            next = sti_min(next, key[b]);
+        if (next == INT64_MAX)
+            return n;
+        group_end = next / STK_GROUP * STK_GROUP + STK_GROUP;
+        for (int b = 0; b < n_query_blk; b++)
+            while (key[b] < group_end) {
+                int64_t block_end = sti_min(((int64_t)block[i[b]] + 1) * bk, a->n_k);
+                int64_t end = sti_min(block_end, group_end);
+                t->seg[n++] = (sti_segment){key[b], end, i[b] - begin[0], lane[b], lane[b + 1]};
+                key[b] = end;
+                if (end == block_end && ++i[b] < begin[b + 1])
+                    key[b] = (int64_t)block[i[b]] * bk;
+                else if (end == block_end)
+                    key[b] = INT64_MAX;
+            }
+    }
 }
 
 int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile,
                              int64_t align)
 {
-    int64_t lo = INT64_MAX, hi = 0, n_seg = 0, pieces = sti_ceil_div(align, STI_CHUNK_KEYS);
+    int64_t lo = INT64_MAX, hi = 0, n_seg = 0;
     for (int r = 0; r < tile->n; r++) {
         int64_t row_lo = sti_row_lo(a, tile->row[r]), row_hi = sti_row_hi(a, tile->row[r]);
         if (row_lo >= row_hi)
@@ -67,11 +115,11 @@ int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile
     if (hi == 0)
         return 0;
     lo = lo / align * align;
-    if (!sti_grow((void **)&t->seg, &t->cap_seg, sti_ceil_div(hi - lo, align) * pieces,
-                  sizeof *t->seg))
+    if (!sti_grow((void **)&t->seg, &t->cap_seg,
+                  sti_ceil_div(hi - lo, align) * most_pieces(t, align), sizeof *t->seg))
         return -1;
     for (; lo < hi; lo += align)
-        n_seg = add_pieces(t->seg, n_seg, lo, sti_min(lo + align, hi), lo / align);
+        n_seg = add_pieces(t, n_seg, lo, sti_min(lo + align, hi), lo / align);
     return n_seg;
 }
 

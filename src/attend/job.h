@@ -29,12 +29,19 @@ bool sti_job_end(sti_job *j, bool ok);
 st_status sti_check_selection(const st_attn *a, const st_selection *sel, st_error *err);
 
 /* Every key that some row of the tile sees, cut at multiples of `align` (item = key / align) into
- * the thread's seg. Returns how many; -1: out of memory. */
+ * the thread's seg. Returns how many, as all of these do; -1: out of memory. With a pack of 16-bit
+ * keys they are cut at its groups too. */
 int64_t sti_visible_segments(sti_job_thread *t, const st_attn *a, const sti_tile *tile,
                              int64_t align);
 
 /* The keys of blocks block[0..n) of bk keys (item = index into block). */
 int64_t sti_block_segments(sti_job_thread *t, const st_attn *a, const int32_t *block, int64_t n,
                            int bk);
+
+/* With a pack: the keys that a shared tile's query blocks keep. Query block b of `n_query_blk`
+ * reads blocks block[begin[b]..begin[b + 1]) with lanes [lane[b], lane[b + 1]) (item = index into
+ * block, less begin[0]). */
+int64_t sti_shared_segments(sti_job_thread *t, const st_attn *a, const int32_t *block,
+                            const int64_t *begin, const int *lane, int n_query_blk, int bk);
 
 #endif

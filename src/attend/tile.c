@@ -261,21 +261,23 @@ static int64_t join(const sti_segment *seg, int64_t i, int64_t end, sti_segment 
     return i;
 }
 
-/* Packed groups that keys [key, end) touch. */
-static int64_t n_parts(const sti_segment *seg)
+/* One past the last segment of the chunk that begins at segment i. Of a shared tile it ends where
+ * it would for any other set of rows: so does a row's rounding. */
+static int64_t chunk_end(const sti_tile_work *w, const sti_tile *tile, const sti_segment *seg,
+                         int64_t i, int64_t n_seg)
 {
-    return (seg->end - 1) / STK_GROUP - seg->key / STK_GROUP + 1;
-}
-
-/* One past the last segment of the chunk that begins at segment i. */
-static int64_t chunk_end(const sti_tile_work *w, const sti_segment *seg, int64_t i, int64_t n_seg)
-{
-    int64_t n = 0, max = w->pack == NULL ? STI_CHUNK_KEYS : STI_CHUNK_KEYS / STK_GROUP;
-    for (int64_t first = i; i < n_seg; i++) {
-        n += w->pack == NULL ? seg[i].end - seg[i].key : n_parts(&seg[i]);
-        if (n > max && i > first)
-            break;
-    }
+    int64_t n = 0, first = i, group = -1;
+    for (; i < n_seg; i++)
+        if (w->pack == NULL) {
+            n += seg[i].end - seg[i].key;
+            if (n > STI_CHUNK_KEYS && i > first)
+                break;
+        } else if (seg[i].key / STK_GROUP != group) {
+            group = seg[i].key / STK_GROUP;
+            if (++n > STI_CHUNK_PARTS ||
+                (tile->shared && seg[i].key / STI_CHUNK_KEYS != seg[first].key / STI_CHUNK_KEYS))
+                break;
+        }
     return i;
 }
 
@@ -314,17 +316,14 @@ static bool run_chunk(sti_tile_work *w, const sti_tile *tile, const sti_segment 
 /* ---- a chunk in fixed point -------------------------------------------------------------------
  */
 
-/* Keys [lo, hi) of packed group `slot` */
+/* A packed group, and the segments [seg, seg_end) that lie in it. */
 typedef struct part {
-    int64_t lo, hi, slot;
+    int64_t key, slot, seg, seg_end;
 } part;
 
-static part part_of(const sti_tile_work *w, const sti_segment *seg, int64_t i)
+static int64_t slot_of(const sti_tile_work *w, const sti_segment *seg)
 {
-    int64_t group = seg->key / STK_GROUP + i;
-    return (part){.lo = sti_max(seg->key, group * STK_GROUP),
-                  .hi = sti_min(seg->end, (group + 1) * STK_GROUP),
-                  .slot = w->pack->slot[group]};
+    return w->pack->slot[seg->key / STK_GROUP];
 }
 
 static const int16_t *packed_keys(const sti_tile_work *w, int64_t slot)
@@ -337,28 +336,78 @@ static const int16_t *packed_values(const sti_tile_work *w, int64_t slot)
     return w->pack->v + slot * STK_GROUP * w->a->d_v;
 }
 
-/* Scores of a part's 16 keys into s [STK_GROUP, R]; -inf for those that are not its own. `ahead`:
- * packed numbers that are wanted next. */
+/* Segments [i, end) by groups. Returns how many groups. */
+static int64_t cut_parts(const sti_tile_work *w, const sti_segment *seg, int64_t i, int64_t end,
+                         part *parts)
+{
+    int64_t n = 0;
+    for (; i < end; i++) {
+        int64_t key = seg[i].key / STK_GROUP * STK_GROUP;
+        if (n == 0 || parts[n - 1].key != key)
+            parts[n++] = (part){key, slot_of(w, &seg[i]), i, i};
+        parts[n - 1].seg_end = i + 1;
+    }
+    return n;
+}
+
+/* Bits [first, end) of 16, clipped. */
+static int32_t bits(int64_t first, int64_t end)
+{
+    first = sti_clamp(first, 0, STK_GROUP);
+    end = sti_clamp(end, first, STK_GROUP);
+    return (int32_t)((1u << end) - (1u << first));
+}
+
+#define DROP_KEYS(R)                                                                               \
+    static void drop_keys##R(float *restrict s, const int32_t *restrict keep)                      \
+    {                                                                                              \
+        for (int j = 0; j < STK_GROUP; j++)                                                        \
+            for (int r = 0; r < R; r++) {                                                          \
+                float x = s[j * R + r];                                                            \
+                s[j * R + r] = keep[r] & 1 << j ? x : -INFINITY;                                   \
+            }                                                                                      \
+    }
+
+DROP_KEYS(16)
+DROP_KEYS(32)
+
+/* -inf where a row does not see a key, or where no segment gives it to the row. */
+static void drop_keys(const sti_tile_work *w, const sti_tile *tile, float *s, const part *x,
+                      const sti_segment *seg)
+{
+    int32_t keep[STI_TILE_ROWS] = {0}, all = bits(0, STK_GROUP);
+    for (int64_t i = x->seg; i < x->seg_end; i++) {
+        int32_t own = bits(seg[i].key - x->key, seg[i].end - x->key);
+        int begin = tile->shared ? seg[i].lane : 0, end = tile->shared ? seg[i].lane_end : w->R;
+        for (int r = begin; r < end; r++)
+            keep[r] |= own;
+    }
+    if (w->a->bias == NULL && !(x->key >= w->all_lo && x->key + STK_GROUP <= w->all_hi))
+        for (int r = 0; r < w->R; r++)
+            keep[r] &= bits(w->lo[r] - x->key, w->hi[r] - x->key);
+    for (int r = 0; r < w->n; r++)
+        all &= keep[r];
+    if (all != bits(0, STK_GROUP))
+        (w->R == 16 ? drop_keys16 : drop_keys32)(s, keep);
+}
+
+/* Scores of a part's 16 keys into s [STK_GROUP, R]; -inf where they are not read. `ahead`: packed
+ * numbers that are wanted next. */
 static void part_scores(sti_tile_work *w, const sti_tile *tile, float *s, const part *x,
-                        const int16_t *ahead)
+                        const sti_segment *seg, const int16_t *ahead)
 {
     const sti_kernel_table *t = sti_kernels();
     const sti_pack *p = w->pack;
-    int64_t key = x->lo / STK_GROUP * STK_GROUP, before = x->lo - key, n = x->hi - x->lo;
+    int64_t n = sti_min(STK_GROUP, w->a->n_k - x->key);
     (w->R == 16 ? t->iqk_i16_r16 : t->iqk_i16_r32)(s, (const int16_t *)w->qt, w->q_scale,
                                                    packed_keys(w, x->slot),
                                                    p->k_scale + x->slot * STK_GROUP, p->dp, ahead);
     if (w->a->softcap > 0.0f)
         (w->R == 16 ? t->softcap_f32_r16 : t->softcap_f32_r32)(s, STK_GROUP, w->a->softcap);
-    for (int64_t j = 0; n < STK_GROUP && j < STK_GROUP; j++)
-        if (j < before || j >= before + n)
-            for (int r = 0; r < w->R; r++)
-                s[j * w->R + r] = -INFINITY;
     if (w->a->bias != NULL)
-        add_bias(w, tile, s + before * w->R, x->lo, n);
-    else
-        hide_keys(w, s + before * w->R, x->lo, n);
-    sti_hide_scores(&w->hide, s + before * w->R, w->R, x->lo, n);
+        add_bias(w, tile, s, x->key, n);
+    drop_keys(w, tile, s, x, seg);
+    sti_hide_scores(&w->hide, s, w->R, x->key, n);
 }
 
 static void part_values(sti_tile_work *w, const int16_t *p, const float *f, const part *x,
@@ -371,19 +420,47 @@ static void part_values(sti_tile_work *w, const int16_t *p, const float *f, cons
 }
 
 /* Part by part, so that a row's sum does not depend on how keys were cut into segments. */
-#define ADD_SUMS(R)                                                                                \
-    static void add_sums##R(float *restrict sum, float *restrict all, const float *restrict f,     \
-                            const float *restrict part_sum)                                        \
+#define ADD_SUM(R)                                                                                 \
+    static void add_sum##R(float *restrict sum, float *restrict all, const float *restrict f,      \
+                           const float *restrict part_sum)                                         \
     {                                                                                              \
         for (int r = 0; r < R; r++) {                                                              \
-            float x = f[r] * part_sum[r] * (1.0f / 32767.0f);                                      \
-            sum[r] += x;                                                                           \
-            all[r] += x;                                                                           \
+            sum[r] = f[r] * part_sum[r] * (1.0f / 32767.0f);                                       \
+            all[r] += sum[r];                                                                      \
         }                                                                                          \
     }
 
-ADD_SUMS(16)
-ADD_SUMS(32)
+ADD_SUM(16)
+ADD_SUM(32)
+
+/* Is segment i of the part all that its rows read of the part? */
+static bool alone(const sti_tile *tile, const part *x, const sti_segment *seg, int64_t i)
+{
+    if (!tile->shared)
+        return x->seg_end - x->seg == 1;
+    return (i == x->seg || seg[i - 1].lane != seg[i].lane) &&
+           (i + 1 == x->seg_end || seg[i + 1].lane != seg[i].lane);
+}
+
+/* The sums of a part's segments: sum [R] is the part's, p [STK_GROUP / 2, R, 2] and f as below. */
+static void segment_sums(sti_tile_work *w, const sti_tile *tile, const part *x,
+                         const sti_segment *seg, const float *sum, const int16_t *p, const float *f)
+{
+    const sti_kernel_table *t = sti_kernels();
+    for (int64_t i = x->seg; i < x->seg_end; i++) {
+        _Alignas(64) float own[STI_TILE_ROWS];
+        float *to = w->seg_sum + i * w->R;
+        const float *from = sum;
+        if (!alone(tile, x, seg, i)) {
+            (w->R == 16 ? t->keysum_i16_r16 : t->keysum_i16_r32)(own, p, f, seg[i].key - x->key,
+                                                                 seg[i].end - x->key);
+            for (int r = 0; r < w->R; r++)
+                own[r] *= 1.0f / 32767.0f;
+            from = own;
+        }
+        memcpy(to, from, (size_t)w->R * sizeof *to);
+    }
+}
 
 /* `next`: the segment after the chunk, NULL at the end. While a part is computed, the one after it
  * comes into the cache: packed groups lie anywhere. */
@@ -394,17 +471,13 @@ static bool run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
     const sti_kernel_table *t = sti_kernels();
     _Alignas(64) float ignored[STI_TILE_ROWS] = {0};
     part parts[STI_CHUNK_PARTS];
-    const int16_t *after;
-    int64_t n = 0, R = w->R;
-    for (int64_t i = begin; i < end; i++)
-        for (int64_t j = 0; j < n_parts(&seg[i]); j++)
-            parts[n++] = part_of(w, &seg[i], j);
-    after = packed_keys(w, next != NULL ? part_of(w, next, 0).slot : parts[n - 1].slot);
+    int64_t n = cut_parts(w, seg, begin, end, parts), R = w->R;
+    const int16_t *after = packed_keys(w, next != NULL ? slot_of(w, next) : parts[n - 1].slot);
     for (int64_t i = 0; i < n; i++) {
         const int16_t *ahead = i + 1 < n ? packed_keys(w, parts[i + 1].slot)
                                : values  ? packed_values(w, parts[0].slot)
                                          : after;
-        part_scores(w, tile, w->s, &parts[i], ahead);
+        part_scores(w, tile, w->s, &parts[i], seg, ahead);
         (R == 16 ? t->prob_i16_r16 : t->prob_i16_r32)(w->p + i * STK_GROUP * R, w->part_max + i * R,
                                                       w->part_sum + i * R, w->s);
     }
@@ -412,18 +485,17 @@ static bool run_chunk_fixed(sti_tile_work *w, const sti_tile *tile, const sti_se
     if (shares)
         memcpy(w->chunk_factor + (int64_t)chunk * R, w->max, (size_t)R * sizeof(float));
     run_expsum(w, w->part_max, ignored, w->max, n); /* now each part's factor */
-    for (int64_t i = begin, at = 0; i < end; i++) {
-        _Alignas(64) float sum[STI_TILE_ROWS] = {0};
-        for (int64_t j = 0; j < n_parts(&seg[i]); j++, at++)
-            (R == 16 ? add_sums16 : add_sums32)(sum, w->sum, w->part_max + at * R,
-                                                w->part_sum + at * R);
-        if (shares) {
-            memcpy(w->seg_sum + i * R, sum, (size_t)R * sizeof(float));
-            w->seg_chunk[i] = chunk;
-        }
+    for (int64_t i = 0; i < n; i++) {
+        _Alignas(64) float sum[STI_TILE_ROWS];
+        (R == 16 ? add_sum16 : add_sum32)(sum, w->sum, w->part_max + i * R, w->part_sum + i * R);
+        if (shares)
+            segment_sums(w, tile, &parts[i], seg, sum, w->p + i * STK_GROUP * R,
+                         w->part_max + i * R);
     }
+    for (int64_t i = begin; shares && i < end; i++)
+        w->seg_chunk[i] = chunk;
     for (int64_t i = 0; w->pieces.group != NULL && i < n; i++)
-        if (!sti_pieces_add_fixed(&w->pieces, w->R, parts[i].lo, parts[i].hi,
+        if (!sti_pieces_add_fixed(&w->pieces, w->R, parts[i].key, parts[i].key + STK_GROUP,
                                   w->p + i * STK_GROUP * R, w->part_max + i * R))
             return false;
     for (int64_t i = 0; values && i < n; i++)
@@ -445,7 +517,7 @@ bool sti_tile_run(sti_tile_work *w, const sti_tile *tile, const sti_segment *seg
     load_rows(w, tile);
     sti_pieces_start(&w->pieces);
     for (int64_t i = 0; i < n_seg; chunk++) {
-        int64_t end = chunk_end(w, seg, i, n_seg);
+        int64_t end = chunk_end(w, tile, seg, i, n_seg);
         const sti_segment *next = end < n_seg ? &seg[end] : NULL;
         if (!(w->pack == NULL
                   ? run_chunk(w, tile, seg, i, end, chunk, values, shares)
@@ -483,14 +555,17 @@ bool sti_tile_group_total(sti_tile_work *w, int begin, int end, float *total)
     return sti_pieces_total(&w->pieces, w->R, begin, end, w->chunk_factor, unit, total);
 }
 
-float sti_tile_share_sum(const sti_tile_work *w, int64_t i)
+float sti_tile_share_sum(const sti_tile_work *w, int64_t i, int lane, int lane_end)
 {
     const float *sum = w->seg_sum + i * w->R;
     const float *factor = w->chunk_factor + (int64_t)w->seg_chunk[i] * w->R;
-    float x[STI_TILE_ROWS];
-    for (int r = 0; r < w->R; r++)
-        x[r] = sum[r] * factor[r];
-    for (int half = w->R / 2; half > 0; half /= 2)
+    float x[STI_TILE_ROWS] = {0};
+    int n = lane_end - lane, half = 1;
+    for (int r = 0; r < n; r++)
+        x[r] = sum[lane + r] * factor[lane + r];
+    while (2 * half < n)
+        half *= 2;
+    for (; n > 1 && half > 0; half /= 2)
         for (int r = 0; r < half; r++)
             x[r] += x[r + half];
     return x[0];

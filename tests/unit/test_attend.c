@@ -203,6 +203,77 @@ static void test_identities(st_pool *pool)
     }
 }
 
+/* Keeps a random part of all blocks, of some query blocks nothing but the first. */
+static st_selection *random_part(const st_attn *a, int bq, int bk)
+{
+    st_selection *sel;
+    int64_t n = 0, begin = 0;
+    CHECK_STATUS(st_select_all(a, bq, bk, &sel, NULL), ST_OK);
+    for (int64_t row = 0; row < sel->n_head * sel->nbq; row++) {
+        int64_t end = sel->indptr[row + 1];
+        int of = 1 + problem_below(8);
+        for (int64_t i = begin; i < end; i++)
+            if (i == begin || problem_below(of) == 1)
+                sel->indices[n++] = sel->indices[i];
+        begin = end;
+        sel->indptr[row + 1] = n;
+    }
+    return sel;
+}
+
+/* What a query block reads is nothing to its neighbours, to the last bit, nor are their NaNs. */
+static void test_neighbours(st_pool *pool)
+{
+    for (int t = 0; t < 36; t++) {
+        int32_t *lo, *hi, at[2] = {0};
+        float *sinks;
+        problem p = featured(t % 6, &lo, &hi, &sinks);
+        int bq = 1 + problem_below(t % 3 ? 6 : 20), bk = 1 + problem_below(24), d_v = p.a.d_v;
+        st_selection *sel = random_part(&p.a, bq, bk), one;
+        int64_t nnz = sel->indptr[sel->n_head * sel->nbq];
+        struct result r = result_new(&p.a, nnz + 1), own;
+        p.q[problem_below((int)p.a.n_q) * p.a.d_k] = NAN;
+        CHECK_STATUS(st_attend(&p.a, sel, pool, &r.o, NULL), ST_OK);
+        for (int64_t task = 0; task < sel->n_head * sel->nbq; task++) {
+            int64_t qb = sel->first_blk + task % sel->nbq, h = task / sel->nbq;
+            int64_t row = sti_max(qb * bq - p.a.first_query, 0);
+            int64_t n_row = sti_min((qb + 1) * bq - p.a.first_query, p.a.n_q) - row;
+            int64_t indptr[] = {0, sel->indptr[task + 1] - sel->indptr[task]};
+            int64_t group = p.a.n_head / p.a.n_kv_head;
+            st_attn a = p.a;
+            a.q = st_rows_contiguous(p.q + (h * a.n_q + row) * a.d_k, ST_DTYPE_F32, n_row, a.d_k);
+            a.k.data = p.k + h / group * a.n_k * a.d_k;
+            a.v.data = p.v + h / group * a.n_k * a.d_v;
+            a.n_head = a.n_kv_head = 1;
+            a.n_q = n_row;
+            a.first_query += row;
+            a.lo = a.lo != NULL ? a.lo + row : NULL;
+            a.hi = a.hi != NULL ? a.hi + row : NULL;
+            a.sinks = a.sinks != NULL ? a.sinks + h : NULL;
+            one = *sel;
+            one.n_head = one.nbq = 1;
+            one.first_blk = qb;
+            one.indptr = indptr;
+            one.indices = sel->indices + sel->indptr[task];
+            own = result_new(&a, indptr[1] + 1);
+            CHECK_STATUS(st_attend(&a, &one, pool, &own.o, NULL), ST_OK);
+            at[0] += memcmp(own.out, r.out + (h * p.a.n_q + row) * d_v,
+                            (size_t)(n_row * d_v) * sizeof *r.out) != 0;
+            at[0] += memcmp(own.lse, r.lse + h * p.a.n_q + row, (size_t)n_row * 4) != 0;
+            at[1] += memcmp(own.mass, r.mass + sel->indptr[task], (size_t)indptr[1] * 4) != 0;
+            result_free(&own);
+        }
+        CHECK_EQ(at[0], 0);
+        CHECK_EQ(at[1], 0);
+        result_free(&r);
+        st_selection_free(sel);
+        problem_free(&p);
+        free(lo);
+        free(hi);
+        free(sinks);
+    }
+}
+
 /* edit.h's definition: whether row i of head h may read key j. */
 static bool may_read(const st_attn *a, int h, int64_t i, int64_t j)
 {
@@ -474,6 +545,7 @@ int main(void)
         worst_seen = 0.0;
         test_exact(pool);
         test_identities(pool);
+        test_neighbours(pool);
         test_bias(pool);
         test_edits(pool);
         test_types(pool);
