@@ -376,13 +376,16 @@ static void drop_keys(const sti_tile_work *w, const sti_tile *tile, float *s, co
                       const sti_segment *seg)
 {
     int32_t keep[STI_TILE_ROWS] = {0}, all = bits(0, STK_GROUP);
+    bool seen = w->a->bias != NULL || (x->key >= w->all_lo && x->key + STK_GROUP <= w->all_hi);
+    if (seen && !tile->shared && seg[x->seg].end - seg[x->seg].key == STK_GROUP)
+        return;
     for (int64_t i = x->seg; i < x->seg_end; i++) {
         int32_t own = bits(seg[i].key - x->key, seg[i].end - x->key);
         int begin = tile->shared ? seg[i].lane : 0, end = tile->shared ? seg[i].lane_end : w->R;
         for (int r = begin; r < end; r++)
             keep[r] |= own;
     }
-    if (w->a->bias == NULL && !(x->key >= w->all_lo && x->key + STK_GROUP <= w->all_hi))
+    if (!seen)
         for (int r = 0; r < w->R; r++)
             keep[r] &= bits(w->lo[r] - x->key, w->hi[r] - x->key);
     for (int r = 0; r < w->n; r++)
