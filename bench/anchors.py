@@ -69,7 +69,7 @@ def result_of(path):
 
 
 def run_pruned(args, folder, trace, method, pruned, out):
-    rows = cert_rows(args, trace)
+    rows = cert_rows(args, trace, pruned)
     bq, bk = blocks(args, trace, pruned)
     options = ["--pruned", f"{pruned + rows / trace['n_tok']:.6f}", "--select", method, "--block-q", bq, "--block-k", bk,
                "--cert-rows", rows]
@@ -83,12 +83,14 @@ def blocks(args, trace, pruned):
     return args.blocks.split("x")
 
 
-def cert_rows(args, trace):
-    return max(4, round(args.cert_share * trace["n_tok"]))
+def cert_rows(args, trace, pruned):
+    """As sparsetrace reason takes them: at most an eighth of what is kept."""
+    most = int((1 - pruned) * trace["n_tok"] / 8)
+    return max(1, min(max(4, round(args.cert_share * trace["n_tok"])), most))
 
 
-def share_of(args, trace, path):
-    return result_of(path)["pruned_fraction"] - cert_rows(args, trace) / trace["n_tok"]
+def share_of(args, trace, path, pruned):
+    return result_of(path)["pruned_fraction"] - cert_rows(args, trace, pruned) / trace["n_tok"]
 
 
 def groups(args, files, *options):
@@ -337,7 +339,7 @@ def report(args, folder, traces):
     for method, pruned in configurations(args):
         files = [folder / f"{t['name']}.{method}.{pruned}.trace" for t in traces]
         one = {"select": method, "pruned": pruned,
-               "least_share": round(min(share_of(args, t, f) for t, f in zip(traces, files)), 5),
+               "least_share": round(min(share_of(args, t, f, pruned) for t, f in zip(traces, files)), 5),
                "plain": compare(exact, groups(args, files))}
         corrected = groups(args, files, "--correct")
         one["corrected"] = compare(exact, corrected)

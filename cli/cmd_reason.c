@@ -59,7 +59,7 @@ static int parse(struct reason_args *a, int argc, char **argv)
                             "4; 1 where a row keeps fewer than 40 keys", "1"),
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are attended exactly, their pairs counted as kept\n"
-         "(7 in 10000, at least 4)"},
+         "(7 in 10000, at least 4, at most an eighth of what is kept)"},
         {"--layer", "N", ARG_INT, &a->layer, 0, 100000, "--hidden: after which layer"},
         {"--hidden", "FILE", ARG_TEXT, &a->hidden, 0, 0,
          "write the sentences' hidden states, for train_tagger.py"},

@@ -101,16 +101,19 @@ def test_one_run_pruned(traces):
         assert 0.97 <= t["run"]["pruned"] < 0.975 and 0.3 < t["run"]["recall"] <= 1  # certified rows count as kept
 
 
-def test_query_blocks_by_what_a_row_keeps(tmp_path):
-    """Of 4 tokens; of 1 where a share leaves a row fewer than 40 keys in the mean; as typed where typed."""
+def test_query_blocks_and_certified_rows_by_what_is_kept(tmp_path):
+    """Blocks of 4 tokens; of 1 where a share leaves a row fewer than 40 keys in the mean; as typed where typed. 4 rows, or an
+    eighth of what is kept."""
     line = json.loads(GOLDEN.read_text().splitlines()[0])
     (tmp_path / "in.txt").write_text(line["full_text"][:3000])
     out = tmp_path / "out.trace"
     for options, rows in (((), 1), (("--pruned", 0.8), 4), (("--block-q", 8), 8), (("--k", 32), 4)):
         reason("-f", tmp_path / "in.txt", "-m", MODEL, "-o", out, *options)
         with safe_open(out, "np") as f:
-            geometry = json.loads(f.metadata()["geometry"])
+            geometry, n_tok = json.loads(f.metadata()["geometry"]), json.loads(f.metadata()["result"])["n_tok"]
+            certified = len(f.get_tensor("layer.3.cert_rows"))
         assert (geometry["bq"], geometry["bk"]) == (rows, 1), options
+        assert 267 <= n_tok < 1066 and certified == (4 if options[:1] in (("--pruned",), ("--k",)) else int(0.03 * n_tok / 8)), options
 
 
 def matrices(path):
@@ -152,7 +155,9 @@ def corrected(path, score):
                 left[layer, h], recall[layer, h] = rest[h], rec[h].mean()
     count = sum(far[layer].sum(0) for layer, _ in score)
     profile = np.divide(sum(x.sum(0) for x in left.values()), count, where=count > 0, out=np.zeros(n))
-    return {h: recall[h] * v + 0.2 * left[h].sum() / (profile * far[h[0]]).sum() * profile for h, v in score.items()}
+    seen = {layer: (profile * x).sum() for layer, x in far.items()}  # 0: none of the layer's rows could look that far
+    share = {h: 0.2 * left[h].sum() / seen[h[0]] if seen[h[0]] > 0 else 0.0 for h in score}
+    return {h: recall[h] * v + share[h] * profile for h, v in score.items()}
 
 
 def test_receivers_and_anchors(traces):
