@@ -92,7 +92,7 @@ def k_for_pruned(pruned, n_tok, params=None, exact_below=0):
 
 
 def blocks_for_pruned(pruned, n_tok, params=None, exact_below=0):
-    """(bq, bk) that suit pruning this share of n_tok tokens: up to 0.96 8 x 4 from 1,425 tokens on, 16 x 8 from 2,800,
+    """(bq, bk) that suit pruning this share of n_tok tokens: up to 0.93 8 x 4 from 1,425 tokens on, 16 x 8 from 2,800,
     32 x 16 from 5,575; later for larger shares (st_select_blocks_for_pruned in select.h)."""
     struct = (params or Params()).struct()
     n_tok, exact_below = whole(n_tok, "n_tok", 1, INT32_MAX), whole(exact_below, "exact_below", 0, INT32_MAX)

@@ -203,7 +203,8 @@ void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exa
         p->bq = size[i][0];
         p->bk = size[i][1];
         least = st_select_min_k(p);
-        if ((i >= coarse || leaves(p, n_tok, 0, aim, 2 * least - 1)) &&
+        if ((i >= coarse || (leaves(p, n_tok, 0, aim, 2 * least - 1) &&
+                             leaves(p, n_tok, 0, pruned, 3 * least - 1))) &&
             leaves(p, n_tok, exact_below, pruned, least))
             return;
     }

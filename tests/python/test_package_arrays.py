@@ -185,7 +185,8 @@ def test_k_for_pruned():
 
 
 def test_blocks_for_pruned():
-    assert sp.blocks_for_pruned(0.96, 100_000) == (32, 16) and sp.blocks_for_pruned(0.96, 2048) == (8, 4)
+    assert sp.blocks_for_pruned(0.96, 100_000) == (32, 16) and sp.blocks_for_pruned(0.9, 2048) == (8, 4)
+    assert sp.blocks_for_pruned(0.96, 2048) == (4, 2)
     assert sp.blocks_for_pruned(0.96, 2048, exact_below=1000) == (4, 1)
     with pytest.raises(ValueError, match="n_tok"):
         sp.blocks_for_pruned(0.96, 0)
