@@ -104,12 +104,12 @@ ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t first
 
 /* Block sizes for pruning a share of a sequence of n_tok tokens: sets p->bq and p->bk to the
  * coarsest of 32 x 16, 16 x 8, 8 x 4 and 4 x 2 with which the budget for that share is at least
- * three times the always-kept blocks, and twice for 0.96: so half of what is kept is chosen, two
- * thirds of what little is kept at such shares. 4 x 2 if none is, 4 x 1 where that cannot prune as
- * much. So up to a share of 0.93 8 x 4 from 1,425 tokens on, 16 x 8 from 2,800, 32 x 16 from 5,575;
- * for 0.95 from 1,750, 3,500 and 6,975, for 0.96 from 2,200, 4,375 and 8,725, for 0.97 from 2,950,
- * 5,850 and 11,675, for 0.98 from 4,425, 8,800 and 17,550. Other fields of *p matter as they are;
- * exact_below as in st_select_k_for_pruned. */
+ * three times the always-kept blocks, so that two thirds of what is kept are chosen, and the budget
+ * for 0.96 at least twice; 4 x 2 if none is, 4 x 1 where that cannot prune as much. So up to a
+ * share of 0.93 8 x 4 from 1,425 tokens on, 16 x 8 from 2,800, 32 x 16 from 5,575; for 0.95 from
+ * 1,760, 3,500 and 6,975, for 0.96 from 2,205, 4,380 and 8,740, for 0.97 from 2,945, 5,860 and
+ * 11,680, for 0.98 from 4,430, 8,810 and 17,565. Other fields of *p matter as they are; exact_below
+ * as in st_select_k_for_pruned. */
 ST_API void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exact_below,
                                         double pruned);
 

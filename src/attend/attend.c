@@ -79,12 +79,11 @@ static st_status run(struct attend *x, const st_attn *a, st_pool *pool, int64_t 
 
 /* ---- sparse ---------------------------------------------------------------------------------- */
 
-/* A task: query blocks [qb, qb_end) of a head, rows [row, row_end) of the call. Entries of the
- * selection from begin[0] on; of query block i begin[i] to begin[i + 1], in lanes from lane[i] on.
- */
+/* A task: n query blocks of a head, rows [row, row_end) of the call. Of query block i: entries
+ * begin[i] to begin[i + 1] of the selection, lanes lane[i] to lane[i + 1]. */
 struct strip {
     int head, n;
-    int64_t qb, qb_end, row, row_end;
+    int64_t row, row_end;
     int64_t begin[SHARED_ROWS + 1];
     int lane[SHARED_ROWS + 1];
 };
@@ -94,17 +93,17 @@ static struct strip strip_of(const struct attend *x, int64_t task)
     const st_attn *a = x->job.a;
     const st_selection *sel = x->sel;
     struct strip s = {.head = (int)(task / x->n_strip)};
-    int64_t number = sel->first_blk / x->n_shared + task % x->n_strip, at;
-    s.qb = sti_max(number * x->n_shared, sel->first_blk);
-    s.qb_end = sti_min((number + 1) * x->n_shared, sel->first_blk + sel->nbq);
-    s.n = (int)(s.qb_end - s.qb);
-    s.row = sti_max(s.qb * sel->bq - a->first_query, 0);
-    s.row_end = sti_min(s.qb_end * sel->bq - a->first_query, a->n_q);
-    at = s.head * sel->nbq + s.qb - sel->first_blk;
+    int64_t number = sel->first_blk / x->n_shared + task % x->n_strip;
+    int64_t qb = sti_max(number * x->n_shared, sel->first_blk);
+    int64_t end = sti_min((number + 1) * x->n_shared, sel->first_blk + sel->nbq);
+    int64_t at = s.head * sel->nbq + qb - sel->first_blk;
+    s.n = (int)(end - qb);
+    s.row = sti_max(qb * sel->bq - a->first_query, 0);
+    s.row_end = sti_min(end * sel->bq - a->first_query, a->n_q);
     for (int i = 0; i <= s.n; i++) {
         s.begin[i] = sel->indptr[at + i];
         s.lane[i] =
-            (int)sti_clamp((s.qb + i) * sel->bq - a->first_query - s.row, 0, s.row_end - s.row);
+            (int)sti_clamp((qb + i) * sel->bq - a->first_query - s.row, 0, s.row_end - s.row);
     }
     return s;
 }

@@ -197,13 +197,12 @@ void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exa
 {
     static const int size[][2] = {{32, 16}, {16, 8}, {8, 4}, {4, 2}, {4, 1}};
     const int coarse = 3, n = sizeof size / sizeof *size; /* the last two: what the share needs */
-    double aim = pruned < AIM_PRUNED ? AIM_PRUNED : pruned;
     for (int i = 0; i < n; i++) {
         int64_t least;
         p->bq = size[i][0];
         p->bk = size[i][1];
         least = st_select_min_k(p);
-        if ((i >= coarse || (leaves(p, n_tok, 0, aim, 2 * least - 1) &&
+        if ((i >= coarse || (leaves(p, n_tok, 0, AIM_PRUNED, 2 * least - 1) &&
                              leaves(p, n_tok, 0, pruned, 3 * least - 1))) &&
             leaves(p, n_tok, exact_below, pruned, least))
             return;
