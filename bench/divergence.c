@@ -56,8 +56,8 @@ static double pass(struct job *j, const char *name)
         die(&err);
     st_compare(j->exact, pass.logits, pass.n_last, pass.n_vocab, &to_exact);
     pruned = 1 - pass.stats.attend_flop / j->all;
-    printf("  %3d x %-2d  %-15s %5lld  %4.2f  %6.2f %%  %7.4f  %4d  %6.2f\n", j->gp.select.bq,
-           j->gp.select.bk, name, (long long)j->gp.select.k, (double)j->gp.select.mass,
+    printf("  %3d x %-2d  %-15s %9.3f  %4.2f  %6.2f %%  %7.4f  %4d  %6.2f\n", j->gp.select.bq,
+           j->gp.select.bk, name, j->gp.select.k, (double)j->gp.select.mass,
            100 * pruned, to_exact.kl_mean, to_exact.n_same, 1e-9 * (double)pass.stats.select_ns);
     fflush(stdout);
     return pruned;

@@ -172,8 +172,8 @@ static void row(struct problem *p, int64_t n_tok)
     sp.method = ST_SELECT_SCAN;
     scan = choose(p, sp, NULL) * per;
     dense = exact(p) * per;
-    printf("%9lld %7.0f %8.1f %8.1f %6lld %8.1f %8.1f %8.1f %6.2f %6.2f %9.1f %9.1f\n",
-           (long long)n_tok, key, stream8, attend8 * per, (long long)sp.k, stream97, pooled97,
+    printf("%9lld %7.0f %8.1f %8.1f %8.3f %8.1f %8.1f %8.1f %6.2f %6.2f %9.1f %9.1f\n",
+           (long long)n_tok, key, stream8, attend8 * per, sp.k, stream97, pooled97,
            attend97 * per, stream97 / (attend97 * per), pooled97 / (attend97 * per), scan, dense);
     fflush(stdout);
 }

@@ -62,7 +62,7 @@ const char *budget_args_typed(const budget_args *b)
 bool budget_args_too_short(const budget_args *b, const st_select_params *select, double pruned,
                            int64_t n_tok, int64_t n_swa)
 {
-    int64_t k;
+    double k;
     return !budget_args_given(b) &&
            (n_tok < SHORT_TOK ||
             st_select_k_for_pruned(select, 0, n_tok, n_swa, pruned, &k, NULL) != ST_OK);
@@ -78,18 +78,18 @@ void budget_args_blocks(const budget_args *b, int64_t n_tok, int64_t exact_below
 static int parse_k(const char *text, const char *verb, st_select_params *p, st_budget *budget)
 {
     char *end;
-    long long k = strtoll(text, &end, 10);
+    double k = strtod(text, &end);
     int64_t least = st_select_min_k(p);
     *budget = ST_BUDGET_K;
     if (strcmp(text, "auto") == 0) {
         *budget = ST_BUDGET_AUTO;
         return -1;
     }
-    if (*text == '\0' || *end != '\0' || k < 1 || k > INT32_MAX)
+    if (*text == '\0' || *end != '\0' || !(k >= 1 && k <= INT32_MAX))
         return args_complain(verb, "--k: \"%s\" is neither a number of blocks nor auto", text);
-    if (k < least)
+    if (k < (double)least)
         return args_complain(
-            verb, "--k is %lld, but %lld blocks are always kept (sink, window, diagonal)", k,
+            verb, "--k is %g, but %lld blocks are always kept (sink, window, diagonal)", k,
             (long long)least);
     p->k = k;
     return -1;

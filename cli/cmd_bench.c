@@ -23,8 +23,8 @@ struct bench_args {
 };
 
 struct row {
-    int64_t n_tok, k;
-    double pruned;
+    int64_t n_tok;
+    double k, pruned;
     double seconds[N_WAY]; /* 0: left out */
     st_ggml_stats stats[N_WAY];
 };
@@ -156,7 +156,7 @@ static void print_table(const struct bench *b, const struct row *row, int n, int
         cell(gflops(&row[i].stats[EXACT]) / limit * 100, "%.0f %%", 5);
         cell(gflops(t), "%.0f", 6);
         cell(gflops(t) / limit * 100, "%.0f %%", 5);
-        snprintf(buf, sizeof buf, "(%lld)", (long long)row[i].k);
+        snprintf(buf, sizeof buf, "(%g)", row[i].k);
         printf(" %5s", buf);
         cell(t->attend_ns > 0 ? (double)t->select_ns / (double)t->attend_ns : 0, "%.2f", 8);
         printf("\n");
@@ -193,8 +193,8 @@ static void print_json(const struct bench *b, const struct row *row, int n, int 
     printf(",\"linear\":\"%s\",\"peak_gflops_per_thread\":%.2f,\"lengths\":[", linear(row, n),
            b->peak * 1e-9);
     for (int i = 0; i < n; i++) {
-        printf("%s{\"n_tok\":%lld,\"k\":%lld,\"pruned\":%.4f", i > 0 ? "," : "",
-               (long long)row[i].n_tok, (long long)row[i].k, row[i].pruned);
+        printf("%s{\"n_tok\":%lld,\"k\":%.17g,\"pruned\":%.4f", i > 0 ? "," : "",
+               (long long)row[i].n_tok, row[i].k, row[i].pruned);
         json_times("stock", row[i].seconds[STOCK], NULL);
         json_times("exact", row[i].seconds[EXACT], &row[i].stats[EXACT]);
         json_times("pruned_run", row[i].seconds[PRUNED], &row[i].stats[PRUNED]);

@@ -221,10 +221,10 @@ static st_status write_result(const char *path, const st_attn *a, const struct r
 static void print_json(const st_attn *a, const struct result *r, const st_select_params *p)
 {
     printf("{\"n_head\":%d,\"n_q\":%lld,\"n_k\":%lld,\"d\":%d,\"block_q\":%d,\"block_k\":%d,"
-           "\"select\":\"%s\",\"scanned\":%s,\"k\":%lld,\"kept_blocks\":%lld,\"kept_pairs\":%lld,"
+           "\"select\":\"%s\",\"scanned\":%s,\"k\":%.17g,\"kept_blocks\":%lld,\"kept_pairs\":%lld,"
            "\"causal_pairs\":%lld,\"pruned_fraction\":",
            a->n_head, (long long)a->n_q, (long long)a->n_k, a->d_k, p->bq, p->bk,
-           st_select_method_name(p->method), r->sel->scanned ? "true" : "false", (long long)p->k,
+           st_select_method_name(p->method), r->sel->scanned ? "true" : "false", p->k,
            (long long)r->sel->indptr[r->sel->n_head * r->sel->nbq], (long long)r->kept,
            (long long)r->visible);
     out_json_real(stdout, r->visible > 0 ? 1.0 - (double)r->kept / (double)r->visible : 0.0);
@@ -247,9 +247,9 @@ static void print_table(const st_attn *a, const struct result *r, const st_selec
     char x[32], y[32];
     out_row("problem", "%d heads, %s query rows from position %s, %lld keys, d %d", a->n_head,
             out_count(x, a->n_q), out_count(y, a->first_query), (long long)a->n_k, a->d_k);
-    out_row("selection", "%s%s, k = %lld key blocks of %d per query block of %d%s",
+    out_row("selection", "%s%s, k = %g key blocks of %d per query block of %d%s",
             st_select_method_name(p->method), r->sel->scanned ? " (fell back to scan)" : "",
-            (long long)p->k, p->bk, p->bq, p->mass > 0 ? ", or fewer for the mass" : "");
+            p->k, p->bk, p->bq, p->mass > 0 ? ", or fewer for the mass" : "");
     out_row("kept", "%s of %s causal token pairs", out_count(x, r->kept), out_count(y, r->visible));
     out_row("pruned", "%.2f %% of the causal pairs",
             r->visible > 0 ? 100.0 * (1.0 - (double)r->kept / (double)r->visible) : 0.0);

@@ -146,8 +146,9 @@ static int add_setting(ruler_job *j, const st_select_params *select, const char 
     snprintf(s->target, sizeof s->target, "%s%s", is_k ? "k=" : "", budget);
     if (is_k) {
         int64_t least = st_select_min_k(select);
-        s->select.k = strtoll(budget, &end, 10);
-        if (*budget == '\0' || *end != '\0' || s->select.k < least || s->select.k > INT32_MAX)
+        s->select.k = strtod(budget, &end);
+        if (*budget == '\0' || *end != '\0' ||
+            !(s->select.k >= (double)least && s->select.k <= INT32_MAX))
             return args_complain("ruler",
                                  "--k: \"%s\" is not a number of blocks from %lld on (sink, window "
                                  "and diagonal are always kept)",

@@ -107,11 +107,11 @@ static void write_recipe(struct work *w)
     const st_select_params *s = &w->p.select;
     snprintf(w->recipe, sizeof w->recipe,
              "{\"model_sha256\":\"%s\",\"weights\":\"%s\",\"exact\":%s,\"method\":\"%s\","
-             "\"k\":%lld,\"mass\":%.9g,\"pruned\":%.9g,\"block_q\":%d,\"block_k\":%d,\"rows\":%d,"
+             "\"k\":%.17g,\"mass\":%.9g,\"pruned\":%.9g,\"block_q\":%d,\"block_k\":%d,\"rows\":%d,"
              "\"pooled\":%s,\"grow\":%s,"
              "\"temperature\":%.9g,\"top\":%d,\"version\":\"%s\"}",
              w->info.sha256, w->info.weights, w->p.exact ? "true" : "false",
-             st_select_method_name(s->method), (long long)s->k, (double)s->mass, w->p.pruned, s->bq,
+             st_select_method_name(s->method), s->k, (double)s->mass, w->p.pruned, s->bq,
              s->bk, s->rows, s->pooled ? "true" : "false", s->grow_tok != 0 ? "true" : "false",
              w->p.temperature, w->p.n_top, st_version());
     w->job.recipe = w->recipe;
@@ -203,7 +203,7 @@ static st_status run(struct work *w, st_error *err)
     if (budget_args_too_short(&w->args->budget, &w->p.select, w->p.pruned, w->job.n_tok,
                               w->info.n_swa)) {
         w->p.pruned = 0;
-        w->p.select.k = w->job.n_tok;
+        w->p.select.k = (double)w->job.n_tok;
     }
     w->p.run.progress = (st_progress){out_progress, &w->bar};
     status = st_suppress(w->model, w->job.token, w->job.n_tok, w->job.span, w->job.n, &w->p,
@@ -252,9 +252,9 @@ static int strongest(const suppress_job *j, struct pair *best)
 static void print_json(const struct work *w, const struct pair *best, int n)
 {
     const suppress_job *j = &w->job;
-    printf("{\"n_tok\":%lld,\"n_sentence\":%lld,\"n_run\":%lld,\"k\":%lld,\"n_tok_run\":%lld,"
+    printf("{\"n_tok\":%lld,\"n_sentence\":%lld,\"n_run\":%lld,\"k\":%.17g,\"n_tok_run\":%lld,"
            "\"passes\":",
-           (long long)j->n_tok, (long long)j->n, (long long)w->report.n_run, (long long)w->report.k,
+           (long long)j->n_tok, (long long)j->n, (long long)w->report.n_run, w->report.k,
            (long long)w->report.n_tok_run);
     out_json_real(stdout, (double)w->report.n_tok_run / (double)j->n_tok);
     printf(",\"seconds\":");

@@ -224,8 +224,8 @@ static void print_report(const st_model *m, const st_trace_report *r, const char
     else
         out_row("layers x heads", "%d x %d", r->n_layer, r->n_head);
     snprintf(d, sizeof d, ", or fewer for a mass of %g", r->mass);
-    out_row("k", "%lld key blocks of %d tokens per query block of %d%s (select: %s%s)",
-            (long long)r->k, r->block_k, r->block_q, r->budget == ST_BUDGET_MASS ? d : "",
+    out_row("k", "%g key blocks of %d tokens per query block of %d%s (select: %s%s)",
+            r->k, r->block_k, r->block_q, r->budget == ST_BUDGET_MASS ? d : "",
             st_select_method_name(r->select), r->scanned ? ", fell back to scan" : "");
     out_row("kept", "%s of %s causal token pairs%s", out_count(a, r->kept_pairs),
             out_count(b, r->causal_pairs), r->n_exact_layer > 0 ? " (of the other layers)" : "");

@@ -94,7 +94,7 @@ static void set_budget(const reason_model *m, reason_run *r, st_trace_params *p)
     p->pruned += p->budget == ST_BUDGET_PRUNED && p->pruned + rows < 1.0 ? rows : 0.0;
     if (budget_args_too_short(m->budget, &p->select, p->pruned, r->n_tok, m->info.n_swa)) {
         p->budget = ST_BUDGET_K;
-        p->select.k = r->n_tok;
+        p->select.k = (double)r->n_tok;
     }
 }
 
@@ -212,8 +212,8 @@ st_status hidden_file_write(const hidden_file *f, const reason_model *m, const c
         snprintf(attention, sizeof attention, "%g pruned, blocks %d x %d, %s weights",
                  m->params.pruned, s->bq, s->bk, m->info.weights);
     else
-        snprintf(attention, sizeof attention, "k %lld, blocks %d x %d, %s weights", (long long)s->k,
-                 s->bq, s->bk, m->info.weights);
+        snprintf(attention, sizeof attention, "k %g, blocks %d x %d, %s weights", s->k, s->bq,
+                 s->bk, m->info.weights);
     return st_tensors_write(path, f->tensor, f->n, meta, 3, err);
 }
 

@@ -15,11 +15,11 @@ st_status route_refuse(st_error *err, const char *option, const char *why)
     return ST_ERR_ARG;
 }
 
-static float recipe_real(const st_trace *t, const char *pointer, float otherwise)
+static double recipe_real(const st_trace *t, const char *pointer, double otherwise)
 {
     char text[32];
     st_trace_value(t, "recipe", pointer, text, sizeof text);
-    return *text >= '0' && *text <= '9' ? strtof(text, NULL) : otherwise;
+    return *text >= '0' && *text <= '9' ? strtod(text, NULL) : otherwise;
 }
 
 static int64_t recipe_number(const st_trace *t, const char *pointer, int64_t otherwise)
@@ -41,11 +41,11 @@ static st_select_params recipe_select(const st_trace *t)
         st_select_method_parse(text, &p.method, NULL);
     p.bq = info.bq;
     p.bk = info.bk;
-    p.k = recipe_number(t, "/select/k", p.k);
-    p.mass = recipe_real(t, "/select/mass", p.mass);
+    p.k = recipe_real(t, "/select/k", p.k);
+    p.mass = (float)recipe_real(t, "/select/mass", (double)p.mass);
     p.rows = (int)recipe_number(t, "/select/rows", p.rows);
     p.beam = (int)recipe_number(t, "/select/beam", p.beam);
-    p.rerank = recipe_real(t, "/select/rerank", p.rerank);
+    p.rerank = (float)recipe_real(t, "/select/rerank", (double)p.rerank);
     p.sink_blk = (int)recipe_number(t, "/select/sink_blk", p.sink_blk);
     p.window_blk = (int)recipe_number(t, "/select/window_blk", p.window_blk);
     p.pooled =

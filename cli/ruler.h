@@ -24,7 +24,8 @@ typedef struct ruler_row {
     char select[16], target[16]; /* method; budget as typed, "0.95" or "k=8" */
     int64_t chat, seed, length, index, block_q, block_k, sample_rows;
     /* the prompt */
-    int64_t n_tok, n_answer, k;
+    int64_t n_tok, n_answer;
+    double k;
     /* scores 0..1; greedy_*: -1 where it was not asked for */
     double dense, sparse, greedy_dense, greedy_sparse;
     int64_t n_same, kept_pairs, causal_pairs, n_retrieval, n_needle_kept;

@@ -32,7 +32,7 @@ static const struct column {
               COLUMN(sample_rows, WHOLE),
               COLUMN(n_tok, WHOLE),
               COLUMN(n_answer, WHOLE),
-              COLUMN(k, WHOLE),
+              COLUMN(k, REAL),
               COLUMN(dense, REAL),
               COLUMN(sparse, REAL),
               COLUMN(greedy_dense, REAL),

@@ -176,8 +176,8 @@ static st_select_params select_of(const ruler_job *j, const ruler_setting *s, co
         st_select_k_for_pruned(&p, 0, n_tok, st_model_exact_below(j->model, n_tok, &j->run),
                                s->pruned, &p.k, NULL) != ST_OK)
         p.k = 0;
-    if (s->pruned >= 0 && p.k <= st_select_min_k(&p))
-        p.k = st_select_min_k(&p) + 1;
+    if (s->pruned >= 0 && p.k <= (double)st_select_min_k(&p))
+        p.k = (double)st_select_min_k(&p) + 1;
     return p;
 }
 

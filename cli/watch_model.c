@@ -45,11 +45,11 @@ int watch_model_begin(watch_model *m, const watch_model_args *a, int layer, int6
         return args_complain("watch", "--select: %s", err.message);
     p.select.bq = (int)or_usual(a->block_q, 4);
     p.select.bk = (int)or_usual(a->block_k, 1);
-    p.select.k = or_usual(a->k, 64);
-    if (p.select.k < st_select_min_k(&p.select))
+    p.select.k = (double)or_usual(a->k, 64);
+    if (p.select.k < (double)st_select_min_k(&p.select))
         return args_complain(
-            "watch", "--k is %lld, but %lld blocks are always kept (sink, window, diagonal)",
-            (long long)p.select.k, (long long)st_select_min_k(&p.select));
+            "watch", "--k is %g, but %lld blocks are always kept (sink, window, diagonal)",
+            p.select.k, (long long)st_select_min_k(&p.select));
     p.max_tok = or_usual(a->max_tok, 16384);
     p.layer = n_hidden > 0 ? layer : -1;
     m->n_hidden = n_hidden; /* no progress: Ctrl-C waits for the end of a sentence */

@@ -67,8 +67,8 @@ int main(int argc, char **argv)
         st_model_tokenize(model, text, (int64_t)n, true, &token, &n_tok, &err) != ST_OK ||
         st_trace_model(model, token, n_tok, &tp, argv[3], &report, &err) != ST_OK)
         return fail(&err);
-    printf("%lld tokens, k = %lld, %.1f %% of the causal pairs pruned, next token %s\n",
-           (long long)n_tok, (long long)report.k, 100 * report.pruned_fraction,
+    printf("%lld tokens, k = %g, %.1f %% of the causal pairs pruned, next token %s\n",
+           (long long)n_tok, report.k, 100 * report.pruned_fraction,
            report.agree ? "kept" : "changed");
     st_tokens_free(token);
     st_model_free(model);

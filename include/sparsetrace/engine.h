@@ -242,7 +242,7 @@ typedef struct st_answer_pass {
     double kl;          /* KL(dense || this), mean over the positions, nats                    */
     double margin;      /* least of the positions: log p of the most probable token less that of
                            the second, in this pass; nats. A small one is a near tie             */
-    int64_t k;          /* 0: dense                                                            */
+    double k;           /* 0: dense                                                            */
     int64_t kept_pairs, causal_pairs; /* of the pruned layers, all heads; pairs the model sees   */
     double recall; /* exact mass of the kept blocks, mean over certified rows; -1: none   */
     /* Of every pruned layer, head and query block with answer rows (those that predict a token of
@@ -329,7 +329,8 @@ typedef struct st_trace_params {
 ST_API st_trace_params st_trace_params_default(void);
 
 typedef struct st_trace_report {
-    int64_t n_tok, k, trace_bytes, peak_rss_bytes;
+    int64_t n_tok, trace_bytes, peak_rss_bytes;
+    double k; /* what was kept: key blocks per query block, in the mean where pooled or growing */
     int n_layer, n_head, block_q, block_k;
     int n_exact_layer; /* layers that were not pruned (sliding windows) */
     st_select_method select;
@@ -466,7 +467,8 @@ typedef struct st_suppress_params {
 ST_API st_suppress_params st_suppress_params_default(void);
 
 typedef struct st_suppress_report {
-    int64_t k, n_run;              /* sources that ran now */
+    double k;
+    int64_t n_run;                 /* sources that ran now */
     int64_t n_tok_run;             /* tokens of their runs, the plain one not among them */
     double seconds, seconds_plain; /* in all; of the plain run */
 } st_suppress_report;

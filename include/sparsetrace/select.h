@@ -53,8 +53,10 @@ ST_API st_status st_select_method_parse(const char *name, st_select_method *meth
 typedef struct st_select_params {
     st_select_method method; /* ST_SELECT_STREAM                                             */
     int bq, bk;              /* 32, 16: rows of a query block, keys of a key block; 1..1024   */
-    int64_t k;               /* 32: kept key blocks per query block, always-kept ones included;
-                                the always-kept ones stay even where they are more than k    */
+    double k;                /* 32: kept key blocks per query block, always-kept ones included, in
+                                eighths: of 8 neighbouring query blocks of k 4.25 two keep 5 and
+                                six keep 4. The always-kept ones stay even where they are more
+                                than k; 1..2^31 - 1                                          */
     float mass;              /* 0: keep k. 0 < p < 1: keep the fewest blocks whose estimated mass
                                 reaches p on the sampled rows, at most k; a block that any sampled
                                 row reads with more than 1 - p stays in any case (method exact: all
@@ -94,12 +96,12 @@ ST_API int64_t st_select_min_k(const st_select_params *p);
  * included: the denominator of every pruned share. */
 ST_API int64_t st_causal_pairs(int64_t first_query, int64_t n_q);
 
-/* Largest k whose pruned share of the causal pairs of one head, rows first_query..first_query + n_q
- * - 1, is at least `pruned` (0 <= pruned < 1), from the geometry alone; rows that see at most
- * exact_below keys keep them all. ST_ERR_LIMIT if even st_select_min_k keeps more; the message
- * gives the largest share that can be had. */
+/* Largest k, in eighths, whose pruned share of the causal pairs of one head, rows
+ * first_query..first_query + n_q - 1, is at least `pruned` (0 <= pruned < 1), from the geometry
+ * alone; rows that see at most exact_below keys keep them all. ST_ERR_LIMIT if even st_select_min_k
+ * keeps more; the message gives the largest share that can be had. */
 ST_API st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query, int64_t n_q,
-                                        int64_t exact_below, double pruned, int64_t *k,
+                                        int64_t exact_below, double pruned, double *k,
                                         st_error *err);
 
 /* Block sizes for pruning a share of a sequence of n_tok tokens: sets p->bq and p->bk to the

@@ -24,7 +24,7 @@ class Params:
     """How blocks are chosen; select.h has each field's meaning and range.
 
     method: stream, flat, scan, exact, hip, window or auto. bq, bk: rows of a query block, keys of a key block. k: kept
-    key blocks per query block, always-kept ones included. mass: 0, or the share of the mass to keep (then k is the
+    key blocks per query block, always-kept ones included, in eighths: of 8 neighbouring query blocks of k 4.25 two keep 5. mass: 0, or the share of the mass to keep (then k is the
     most). pooled: heads and neighbouring query blocks share their budgets, and k is a mean. grow_tok: length over
     which budgets grow to seven times what they are at first, doubled in the last 64 tokens; 0: they do not, -1: up to
     the last row (hf: the prompt). Raises ValueError or TypeError by the field's name."""
@@ -32,7 +32,7 @@ class Params:
     method: str = "stream"
     bq: int = 32
     bk: int = 16
-    k: int = 32
+    k: float = 32
     mass: float = 0.0
     sink_blk: int = 1
     window_blk: int = 1
@@ -54,7 +54,7 @@ class Params:
         }
         return _abi.Select_Params(
             method=_abi.METHODS.index(self.method),
-            k=whole(self.k, "k", -(2**62), 2**62),
+            k=number(self.k, "k"),
             mass=number(self.mass, "mass"),
             rerank=number(self.rerank, "rerank"),
             pooled=bool(self.pooled),
@@ -76,9 +76,9 @@ def number(x, name):
 
 
 def k_for_pruned(pruned, n_tok, params=None, exact_below=0):
-    """Largest k that prunes at least this share of the causal pairs of n_tok tokens, from the geometry alone; rows that
-    see at most exact_below keys keep them all. LimitError says what can be had where that much cannot."""
-    k = _abi.I64()
+    """Largest k, in eighths, that prunes at least this share of the causal pairs of n_tok tokens, from the geometry
+    alone; rows that see at most exact_below keys keep them all. LimitError says what can be had where that much cannot."""
+    k = _abi.F64()
     _abi.call(
         "st_select_k_for_pruned",
         c.byref((params or Params()).struct()),
@@ -88,7 +88,7 @@ def k_for_pruned(pruned, n_tok, params=None, exact_below=0):
         number(pruned, "pruned"),
         c.byref(k),
     )
-    return k.value
+    return int(k.value) if k.value.is_integer() else k.value
 
 
 def blocks_for_pruned(pruned, n_tok, params=None, exact_below=0):

@@ -150,7 +150,7 @@ class Sequence:
             return
         widest = int((hi - lo).max()) // p.bk + 2
         done, heaviest = _core.attend_exact_heaviest(
-            problem, max(p.k, widest), p.bq, p.bk, groups=recorder.groups, pool=run.pool
+            problem, max(int(p.k), widest), p.bq, p.bk, groups=recorder.groups, pool=run.pool
         )
         self.place(begin, done)
         recorder.exact(self.module.layer_idx, problem, heaviest, done)

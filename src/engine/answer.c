@@ -81,7 +81,8 @@ static st_status dense_pass(st_answer *a, st_answer_pass *result, st_error *err)
     if (a->needle.n_span > 0) {
         p.exact_below = sti_max(a->needle.first_row, a->exact_below);
         p.select.method = ST_SELECT_WINDOW;
-        p.select.k = p.select.window_blk = sti_ceil_div(a->n_tok, p.select.bk);
+        p.select.window_blk = (int)sti_ceil_div(a->n_tok, p.select.bk);
+        p.select.k = p.select.window_blk;
         p.cert_rows = 0;
     } else {
         p.exact = true;
@@ -215,7 +216,7 @@ st_status st_answer_run(st_answer *a, const st_select_params *select, st_answer_
     a->ggml.select = *select;
     a->ggml.exact_below = a->exact_below;
     if (select->method == ST_SELECT_WINDOW)
-        a->ggml.select.window_blk += (int)sti_clamp(select->k - st_select_min_k(select), 0,
+        a->ggml.select.window_blk += (int)sti_clamp((int64_t)select->k - st_select_min_k(select), 0,
                                                     (1 << 20) - 1 - select->window_blk);
     STI_TRY(
         st_run_pass(a->run, &a->ggml, &sink, st_select_method_name(select->method), &pass, err));

@@ -8,6 +8,7 @@
  * itself the check of it. Against stability: the smallest k of a doubling ladder whose next token
  * and distribution the run with 2k confirms.
  */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/util.h"
@@ -34,7 +35,7 @@ static st_status try_budget(sti_tracer *t, int64_t k, bool *ok, st_error *err)
     st_pass pass;
     char what[32];
     snprintf(what, sizeof what, "trying k = %lld", (long long)k);
-    STI_TRY(sti_tracer_pass(t, k, NULL, what, &pass, err));
+    STI_TRY(sti_tracer_pass(t, (double)k, NULL, what, &pass, err));
     st_compare(t->reference, pass.logits, pass.n_last, pass.n_vocab, &next);
     *ok = good_enough(t, &next);
     return ST_OK;
@@ -64,7 +65,7 @@ static st_status search_dense(sti_tracer *t, st_error *err)
         else
             fails = k;
     }
-    t->ggml.select.k = holds;
+    t->ggml.select.k = (double)holds;
     return ST_OK;
 }
 
@@ -75,17 +76,17 @@ static st_status search_stable(sti_tracer *t, st_error *err)
     st_pass pass;
     char what[32];
     snprintf(what, sizeof what, "trying k = %lld", (long long)k);
-    STI_TRY(sti_tracer_pass(t, k, NULL, what, &pass, err));
+    STI_TRY(sti_tracer_pass(t, (double)k, NULL, what, &pass, err));
     for (; k < full; k = sti_min(2 * k, full)) {
         STI_TRY(sti_tracer_keep(t, &pass, err));
         snprintf(what, sizeof what, "trying k = %lld", (long long)sti_min(2 * k, full));
-        STI_TRY(sti_tracer_pass(t, sti_min(2 * k, full), NULL, what, &pass, err));
+        STI_TRY(sti_tracer_pass(t, (double)sti_min(2 * k, full), NULL, what, &pass, err));
         st_compare(pass.logits, t->reference, pass.n_last, pass.n_vocab, &next);
         if (good_enough(t, &next) && next.kl < STABLE_KL)
             break;
     }
     STI_TRY(sti_tracer_keep(t, &pass, err));
-    t->ggml.select.k = k;
+    t->ggml.select.k = (double)k;
     return ST_OK;
 }
 
@@ -97,7 +98,7 @@ static st_status stable_reference(sti_tracer *t, st_error *err)
     st_pass pass;
     if (own.select.mass > 0.0f)
         t->ggml.select.mass = 0.5f * (1.0f + own.select.mass);
-    STI_TRY(sti_tracer_pass(t, sti_min(2 * own.select.k, full_budget(t)), NULL, "run with 2k",
+    STI_TRY(sti_tracer_pass(t, fmin(2 * own.select.k, (double)full_budget(t)), NULL, "run with 2k",
                             &pass, err));
     t->ggml = own;
     return sti_tracer_keep(t, &pass, err);

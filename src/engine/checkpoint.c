@@ -22,7 +22,8 @@ enum { IDENTITY = 1, PASS, CELLS, LAYERS, TALLY, STATE };
 
 /* A pass that is done; its logits [n_last, n_vocab] follow. */
 struct pass_head {
-    int64_t index, k, exact;
+    int64_t index, exact;
+    double k;
     int64_t n_last, n_vocab;
     double seconds;
     double elapsed; /* of the whole job so far */
@@ -32,7 +33,8 @@ struct pass_head {
 /* A pass under way, after its cells, layers and tally; the logits [n_row, n_vocab] of the last
  * positions that were reached follow. */
 struct state_head {
-    int64_t index, k, exact;
+    int64_t index, exact;
+    double k;
     int64_t done, n_row, n_vocab;
     int64_t recorded;
     st_trace_mark mark;
@@ -385,7 +387,7 @@ bool sti_checkpoint_has_next(const sti_checkpoint *c)
 }
 
 /* The file was made by a job that chose as this one does. */
-static st_status check_choice(const sti_checkpoint *c, const sti_record *r, int64_t k,
+static st_status check_choice(const sti_checkpoint *c, const sti_record *r, double k,
                               int64_t exact, st_error *err)
 {
     const st_ggml_params *p = c->plan->ggml;

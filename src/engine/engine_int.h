@@ -67,6 +67,6 @@ int sti_utf8_length(const char *s, int64_t n);
 
 /* report.c: the trace's own documents. The texts are the caller's (sti_free). */
 char *sti_recipe_json(const st_model *model, const int32_t *token, int64_t n_tok,
-                      const st_trace_params *p, int64_t k);
+                      const st_trace_params *p, double k);
 
 #endif

@@ -51,7 +51,7 @@ static void add_select(struct text *t, const st_select_params *s)
     add(t, "method", "%s", st_select_method_name(s->method));
     add(t, "block-q", "%d", s->bq);
     add(t, "block-k", "%d", s->bk);
-    add(t, "k", "%lld", (long long)s->k);
+    add(t, "k", "%.17g", s->k);
     add(t, "mass", "%.9g", (double)s->mass);
     add(t, "sink-blocks", "%d", s->sink_blk);
     add(t, "window-blocks", "%d", s->window_blk);

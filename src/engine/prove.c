@@ -176,7 +176,7 @@ static st_status all_runs(struct prove *x, st_error *err)
     for (int64_t i = 0; i < x->n_set; i++)
         STI_TRY(deny_runs(x, &x->set[i], err));
     x->ggml.exact = false;
-    x->ggml.select.k = st_select_min_k(&x->p->select);
+    x->ggml.select.k = (double)st_select_min_k(&x->p->select);
     for (int64_t i = 0; i < x->n_set; i++)
         STI_TRY(keep_runs(x, &x->set[i], err));
     return ST_OK;

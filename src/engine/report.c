@@ -2,6 +2,7 @@
  *
  * report.c — a trace's recipe and result as JSON.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yyjson.h>
@@ -118,6 +119,15 @@ static char *finish(Doc *d)
     return own;
 }
 
+/* A whole number of blocks is written as one. */
+static void add_budget(Doc *d, Val *o, double k)
+{
+    if (k == floor(k))
+        yyjson_mut_obj_add_int(d, o, "k", (int64_t)k);
+    else
+        yyjson_mut_obj_add_real(d, o, "k", k);
+}
+
 st_status st_trace_report_json(const st_model *m, const st_trace_report *r, char **json,
                                st_error *err)
 {
@@ -129,7 +139,7 @@ st_status st_trace_report_json(const st_model *m, const st_trace_report *r, char
     yyjson_mut_obj_add_int(d, root, "n_layer", r->n_layer);
     yyjson_mut_obj_add_int(d, root, "n_head", r->n_head);
     yyjson_mut_obj_add_int(d, root, "n_exact_layer", r->n_exact_layer);
-    yyjson_mut_obj_add_int(d, root, "k", r->k);
+    add_budget(d, root, r->k);
     if (r->budget == ST_BUDGET_MASS)
         yyjson_mut_obj_add_real(d, root, "mass", r->mass);
     yyjson_mut_obj_add_int(d, root, "block_q", r->block_q);
@@ -168,13 +178,13 @@ static void add_model(Doc *d, Val *root, const st_model *m)
     yyjson_mut_obj_add_int(d, o, "n_kv_head", i->n_kv_head);
 }
 
-static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t n_tok, int64_t k)
+static void add_select(Doc *d, Val *root, const st_trace_params *p, int64_t n_tok, double k)
 {
     Val *o = yyjson_mut_obj_add_obj(d, root, "select");
     yyjson_mut_obj_add_str(d, o, "method", st_select_method_name(p->select.method));
     yyjson_mut_obj_add_int(d, o, "bq", p->select.bq);
     yyjson_mut_obj_add_int(d, o, "bk", p->select.bk);
-    yyjson_mut_obj_add_int(d, o, "k", k);
+    add_budget(d, o, k);
     yyjson_mut_obj_add_real(d, o, "mass",
                             p->budget == ST_BUDGET_MASS ? (double)p->select.mass : 0.0);
     yyjson_mut_obj_add_int(d, o, "sink_blk", p->select.sink_blk);
@@ -198,7 +208,7 @@ static void add_edits(Doc *d, Val *root, const st_trace_params *p)
 }
 
 char *sti_recipe_json(const st_model *m, const int32_t *token, int64_t n_tok,
-                      const st_trace_params *p, int64_t k)
+                      const st_trace_params *p, double k)
 {
     Doc *d = yyjson_mut_doc_new(NULL);
     Val *root = yyjson_mut_obj(d);

@@ -188,7 +188,7 @@ static st_status prepare(struct suppress *x, st_model *model, const int32_t *tok
     if (!x->p->exact && x->p->pruned > 0.0)
         STI_TRY(st_select_k_for_pruned(&x->p->select, 0, x->n_tok, x->ggml.exact_below,
                                        x->p->pruned, &x->ggml.select.k, err));
-    x->report->k = x->p->exact ? 0 : x->ggml.select.k;
+    x->report->k = x->p->exact ? 0.0 : x->ggml.select.k;
     x->n_batch = rp.n_ubatch > 0 ? sti_round_up(rp.n_ubatch, 256) : BATCH;
     rp.n_ubatch = (int)x->n_batch;
     rp.n_last = 1;

@@ -45,7 +45,7 @@ static st_status pass_of(sti_tracer *t, st_run *run, sti_tally *tally, const cha
     return ST_OK;
 }
 
-st_status sti_tracer_pass(sti_tracer *t, int64_t k, sti_tally *tally, const char *what,
+st_status sti_tracer_pass(sti_tracer *t, double k, sti_tally *tally, const char *what,
                           st_pass *pass, st_error *err)
 {
     t->ggml.select.k = k;
@@ -156,7 +156,7 @@ static st_status write_tokens(st_trace_writer *w, const st_model *m, const int32
 static void fill_report(sti_tracer *t, const sti_tally *tally, const st_pass *pass)
 {
     st_trace_report *r = t->report;
-    r->k = sti_min(t->ggml.select.k, sti_ceil_div(r->n_tok, r->block_k));
+    r->k = fmin(t->ggml.select.k, (double)sti_ceil_div(r->n_tok, r->block_k));
     r->scanned = tally->scanned;
     r->seconds_final = pass->seconds;
     r->seconds_select = (double)pass->stats.select_ns * 1e-9;

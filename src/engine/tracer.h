@@ -21,7 +21,7 @@ typedef struct sti_tracer {
 
 /* A pass with budget k and, if tally is not NULL, a record of it. pass->logits are good until the
  * next pass. */
-st_status sti_tracer_pass(sti_tracer *t, int64_t k, sti_tally *tally, const char *what,
+st_status sti_tracer_pass(sti_tracer *t, double k, sti_tally *tally, const char *what,
                           st_pass *pass, st_error *err);
 
 /* Keeps a pass's predictions as the reference. */

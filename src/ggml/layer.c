@@ -373,7 +373,7 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
         st_selection *sel = NULL;
         struct record r = {0};
         st_attend_out full = *out;
-        int64_t k_max = a->bias != NULL ? p->k : sti_max(p->k, widest_row(a, p->bk));
+        int64_t k = (int64_t)p->k, k_max = a->bias != NULL ? k : sti_max(k, widest_row(a, p->bk));
         bool room = groups_alloc(&r, a, s);
         if (s->p.lse)
             r.lse = sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse);

@@ -91,7 +91,7 @@ static bool set_option(st_ggml_params *p, const char *name, const char *value)
         return *value != '\0' && *end == '\0';
     }
     if (strcmp(name, "k") == 0)
-        p->select.k = number;
+        p->select.k = (double)number;
     else if (strcmp(name, "block-q") == 0)
         p->select.bq = (int)number;
     else if (strcmp(name, "block-k") == 0)

@@ -50,7 +50,6 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
         {"method", p->method, 0, ST_SELECT_METHOD_COUNT - 1},
         {"bq", p->bq, 1, 1024},
         {"bk", p->bk, 1, 1024},
-        {"k", p->k, 1, INT64_MAX},
         {"sink_blk", p->sink_blk, 1, 1 << 20},
         {"window_blk", p->window_blk, 0, 1 << 20},
         {"rows", p->rows, 1, ST_SELECT_ROWS_MAX},
@@ -62,6 +61,8 @@ st_status st_select_params_check(const st_select_params *p, st_error *err)
             return sti_fail(err, ST_ERR_ARG, -1, "%s is %lld, must be %lld..%lld", field[i].name,
                             (long long)field[i].value, (long long)field[i].min,
                             (long long)field[i].max);
+    if (!(p->k >= 1.0 && p->k <= INT32_MAX))
+        return sti_fail(err, ST_ERR_ARG, -1, "k is %g, must be 1..%d", p->k, INT32_MAX);
     if (!(p->rerank >= 1.0f && p->rerank <= 64.0f))
         return sti_fail(err, ST_ERR_ARG, -1, "rerank is %g, must be 1..64", (double)p->rerank);
     if (!(p->mass >= 0.0f && p->mass < 1.0f))
@@ -146,17 +147,17 @@ static int64_t pairs_with_budget(const st_select_params *p, struct rows r)
     return kept;
 }
 
-static double pruned_share(st_select_params p, int64_t k, struct rows r)
+static double pruned_share(st_select_params p, int64_t eighths, struct rows r)
 {
-    p.k = k;
+    p.k = (double)eighths / 8;
     return 1.0 - (double)pairs_with_budget(&p, r) / (double)st_causal_pairs(r.first, r.n);
 }
 
 st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query, int64_t n_q,
-                                 int64_t exact_below, double pruned, int64_t *k, st_error *err)
+                                 int64_t exact_below, double pruned, double *k, st_error *err)
 {
     int64_t n_tok = first_query + n_q;
-    int64_t lo = st_select_min_k(p), hi = sti_max(lo + 1, n_tok / p->bk + 2);
+    int64_t lo = 8 * st_select_min_k(p), hi = sti_max(lo + 1, 8 * (n_tok / p->bk + 2));
     struct rows r = {first_query, n_q, sti_clamp(exact_below - first_query, 0, n_q - 1)};
     if (!(pruned >= 0.0 && pruned < 1.0))
         return sti_fail(err, ST_ERR_ARG, -1, "pruned is %g, must be at least 0 and below 1",
@@ -169,7 +170,7 @@ st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query,
             err, ST_ERR_LIMIT, -1,
             "%.2f %% pruned is out of reach for %lld tokens: with block-q %d, block-k %d the "
             "least budget, k = %lld, prunes %.2f %%; smaller blocks prune more",
-            100.0 * pruned, (long long)n_tok, p->bq, p->bk, (long long)lo,
+            100.0 * pruned, (long long)n_tok, p->bq, p->bk, (long long)lo / 8,
             100.0 * pruned_share(*p, lo, r));
     while (hi - lo > 1) { /* share(lo) >= pruned; share(hi) may be less */
         int64_t mid = lo + (hi - lo) / 2;
@@ -178,18 +179,19 @@ st_status st_select_k_for_pruned(const st_select_params *p, int64_t first_query,
         else
             hi = mid;
     }
-    *k = lo;
+    *k = (double)lo / 8;
     return ST_OK;
 }
 
 #define AIM_PRUNED 0.96
 
-/* Whether p's blocks leave more than `least` blocks to a query block at that share. */
+/* Whether p's blocks leave `least` blocks or more to a query block at that share. */
 static bool leaves(const st_select_params *p, int64_t n_tok, int64_t exact_below, double pruned,
                    int64_t least)
 {
-    int64_t k;
-    return st_select_k_for_pruned(p, 0, n_tok, exact_below, pruned, &k, NULL) == ST_OK && k > least;
+    double k;
+    return st_select_k_for_pruned(p, 0, n_tok, exact_below, pruned, &k, NULL) == ST_OK &&
+           k >= (double)least;
 }
 
 void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exact_below,
@@ -202,9 +204,9 @@ void st_select_blocks_for_pruned(st_select_params *p, int64_t n_tok, int64_t exa
         p->bq = size[i][0];
         p->bk = size[i][1];
         least = st_select_min_k(p);
-        if ((i >= coarse || (leaves(p, n_tok, 0, AIM_PRUNED, 2 * least - 1) &&
-                             leaves(p, n_tok, 0, pruned, 3 * least - 1))) &&
-            leaves(p, n_tok, exact_below, pruned, least))
+        if ((i >= coarse || (leaves(p, n_tok, 0, AIM_PRUNED, 2 * least) &&
+                             leaves(p, n_tok, 0, pruned, 3 * least))) &&
+            leaves(p, n_tok, exact_below, pruned, least + 1))
             return;
     }
 }

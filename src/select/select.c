@@ -456,6 +456,6 @@ st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st
     p.method = ST_SELECT_WINDOW;
     p.bq = bq;
     p.bk = bk;
-    p.k = INT64_MAX;
+    p.k = INT32_MAX;
     return st_select(a, &p, NULL, NULL, sel, err);
 }

@@ -21,7 +21,7 @@ class Params:
     method: str = "stream"
     bq: int = 32
     bk: int = 16
-    k: int = 32
+    k: float = 32
     mass: float = 0.0
     sink_blk: int = 1
     window_blk: int = 1
@@ -209,14 +209,13 @@ def make_frame(p, first_query, n_q, qb):
     if hi <= lo:
         lo = hi = blk_hi
     f = Frame(qb, first, last - first, blk_hi, lo, hi)
-    searched = max(p.k - len(f.always()), 0)
-    f.quota = searched
+    searched = max(np.floor(8 * p.k) / 8 - len(f.always()), 0.0)
     if p.grow_tok != 0:
         length = p.grow_tok if p.grow_tok > 0 else first_query + n_q
         tail = min(64, length // 32)
-        part = searched * (length + 6 * min(first, length)) / (4 * length + 7 * tail)
-        f.quota = int(part * (2 if first >= length - tail else 1) + (2 * (5 * qb % 8) + 1) / 16)
-    f.budget = f.quota = min(f.quota, hi - lo)
+        searched = searched * (length + 6 * min(first, length)) / (4 * length + 7 * tail)
+        searched *= 2 if first >= length - tail else 1
+    f.budget = f.quota = min(int(searched + (2 * (5 * qb % 8) + 1) / 16), hi - lo)
     if p.pooled and searched > 0:
         f.budget = min(max(4 * f.quota, 64), hi - lo)
     return f

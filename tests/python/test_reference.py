@@ -105,7 +105,7 @@ def random_problem(seed, method, dtype="F32"):
         p.first_query = int(r.integers(0, n_k - n_q + 1))
     if r.random() < 0.3:
         p.scale = float(r.uniform(0.02, 1.0))
-    p.options = ["--k", least_k(bq, bk) + int(r.integers(0, 8))]
+    p.options = ["--k", least_k(bq, bk) + int(r.integers(0, 64)) / 8]
     return p
 
 

@@ -3,6 +3,7 @@
  * test_select.c — properties every method has to have; the integers themselves are checked against
  * NumPy in tests/python/test_reference.py.
  */
+#include <math.h>
 #include <string.h>
 
 #include "check.h"
@@ -24,21 +25,23 @@ static bool holds(const st_selection *s, int64_t row, int64_t block)
     return false;
 }
 
-/* Ascending, visible, sink and diagonal kept, no more than the budget unless the always-kept are
- * more. */
+/* Ascending, visible, sink and diagonal kept, the budget rounded down or up unless the always-kept
+ * are more. */
 static void check_form(const st_attn *a, const st_select_params *p, const st_selection *s)
 {
     for (int64_t row = 0; row < s->n_head * s->nbq; row++) {
         int64_t qb = s->first_blk + row % s->nbq, n = s->indptr[row + 1] - s->indptr[row];
         int64_t last = sti_min((qb + 1) * p->bq, a->first_query + a->n_q) - 1;
         bool ok = holds(s, row, 0) && holds(s, row, last / p->bk);
+        int64_t blocks = last / p->bk + 1, down = (int64_t)p->k, up = (int64_t)ceil(p->k);
         for (int64_t i = s->indptr[row]; i < s->indptr[row + 1]; i++)
             ok = ok && s->indices[i] <= last / p->bk && s->indices[i] >= 0 &&
                  (i == s->indptr[row] || s->indices[i] > s->indices[i - 1]);
         CHECK(ok);
-        CHECK(n <= sti_max(p->k, st_select_min_k(p)));
+        CHECK(n <= sti_max(up, st_select_min_k(p)));
         if (p->mass == 0.0f && p->method != ST_SELECT_AUTO)
-            CHECK(n == sti_min(last / p->bk + 1, p->k) || n > p->k || p->k < st_select_min_k(p));
+            CHECK((n >= sti_min(blocks, down) && n <= sti_min(blocks, up)) || n > up ||
+                  up < st_select_min_k(p));
     }
 }
 
@@ -52,7 +55,8 @@ static void test_methods(st_pool *pool)
         sp.method = (st_select_method)(t % ST_SELECT_METHOD_COUNT);
         sp.bq = 1 + problem_below(48);
         sp.bk = 1 + problem_below(24);
-        sp.k = st_select_min_k(&sp) + problem_below(12);
+        sp.sink_blk = 1 + problem_below(3);
+        sp.k = (double)st_select_min_k(&sp) + problem_below(96) / 8.0;
         if (sp.method != ST_SELECT_HIP && sp.method != ST_SELECT_WINDOW)
             sp.mass = t % 5 == 4 ? 0.9f : 0.0f;
         CHECK_STATUS(st_select(&p.a, &sp, NULL, NULL, &one, NULL), ST_OK);
@@ -63,6 +67,25 @@ static void test_methods(st_pool *pool)
         st_selection_free(many);
         problem_free(&p);
     }
+}
+
+/* Of 8 neighbouring query blocks as many keep one block more as the budget has eighths. */
+static void test_eighths(st_pool *pool)
+{
+    problem p = problem_new(2, 1, 1024, 3072, 16, 8);
+    st_select_params sp = st_select_params_default();
+    st_selection *s;
+    for (int eighths = 0; eighths < 9; eighths++) {
+        sp.k = 6.0 + eighths / 8.0 + 0.01; /* eighths count, rounded down */
+        CHECK_STATUS(st_select(&p.a, &sp, NULL, pool, &s, NULL), ST_OK);
+        for (int64_t row = 0; row < s->n_head * s->nbq; row += 8) {
+            CHECK_EQ(s->indptr[row + 8] - s->indptr[row], 8 * 6 + eighths);
+            for (int64_t i = row; i < row + 8; i++)
+                CHECK(s->indptr[i + 1] - s->indptr[i] >= 6 && s->indptr[i + 1] - s->indptr[i] <= 7);
+        }
+        st_selection_free(s);
+    }
+    problem_free(&p);
 }
 
 /* With everything in the budget every method keeps all visible blocks. */
@@ -262,7 +285,7 @@ static void test_auto_falls_back(st_pool *pool)
 
 /* Pruned share of n_q rows from `first` on at budget k, by selecting; the rows before `exact` keep
  * all. */
-static double share_of(int64_t k, int64_t first, int64_t n_q, int64_t exact)
+static double share_of(double k, int64_t first, int64_t n_q, int64_t exact)
 {
     problem x = problem_new(1, 1, n_q - exact, first + n_q, 4, 4);
     st_select_params p = st_select_params_default();
@@ -289,7 +312,7 @@ static void test_budgets(void)
     } asked[] = {{0, 4096, 0, 0.96}, {3584, 512, 0, 0.9}, {0, 4096, 1000, 0.8}, {17, 300, 0, 0.5}};
     st_select_params p = st_select_params_default();
     st_error err;
-    int64_t k;
+    double k;
     CHECK_EQ(st_causal_pairs(0, 4), 10);
     CHECK_EQ(st_causal_pairs(10, 2), 23);
     CHECK_EQ(st_select_min_k(&p), 4); /* sink, window, two diagonal blocks */
@@ -298,7 +321,7 @@ static void test_budgets(void)
         CHECK_STATUS(st_select_k_for_pruned(&p, first, n_q, exact, asked[i].pruned, &k, &err),
                      ST_OK);
         CHECK(share_of(k, first, n_q, exact) >= asked[i].pruned); /* enough, and the next is not */
-        CHECK(share_of(k + 1, first, n_q, exact) < asked[i].pruned);
+        CHECK(share_of(k + 0.125, first, n_q, exact) < asked[i].pruned);
     }
     CHECK_STATUS(st_select_k_for_pruned(&p, 0, 200, 0, 0.97, &k, &err), ST_ERR_LIMIT);
     CHECK_STATUS(st_select_k_for_pruned(&p, 0, 4096, 0, 1.0, &k, &err), ST_ERR_ARG);
@@ -331,7 +354,7 @@ static void test_parameters(void)
     st_selection *s = NULL;
     st_select_method m;
     st_error err;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 18; i++) {
         st_select_params p = st_select_params_default();
         switch (i) {
         case 0: p.bq = 0; break;
@@ -365,6 +388,8 @@ static void test_parameters(void)
             p.mass = 0.5f;
             p.grow_tok = 100;
             break;
+        case 16: p.k = NAN; break;
+        case 17: p.k = 1e10; break;
         }
         CHECK_STATUS(st_select(&x.a, &p, NULL, NULL, &s, &err), ST_ERR_ARG);
         CHECK(s == NULL && err.message[0] != '\0');
@@ -384,6 +409,7 @@ int main(void)
     CHECK_LEVEL();
     CHECK_STATUS(st_pool_create(3, &pool, NULL), ST_OK);
     test_methods(pool);
+    test_eighths(pool);
     test_full_budget();
     test_growth(pool);
     test_lean(pool);
