@@ -24,27 +24,15 @@
 extern "C" {
 #endif
 
-/* Attention from group to group (st_group in attn.h):
- *
- *   sum[h][i][j] = sum over rows r of group first + i, and keys c of group j, of exp(s[h][r][c] -
- * lse)
- *
- * over the rows and kept keys of this call: a group that reaches beyond the call's rows has its
- * other part in other calls. Sums are made while the probabilities are at hand; what is held is
- * [rows' groups + edges of query blocks, n_group] for each head, never a row of attention. */
-typedef struct st_group_sums {
-    const st_group *group; /* [n_group] in: passes st_groups_check */
-    int64_t n_group;
-    int64_t first, n; /* in: st_groups_touched of the call's positions */
-    float *sum;       /* [n_head, n, n_group], filled in; the caller's */
-} st_group_sums;
-
 /* Where results go. Every pointer may be NULL: that result is not wanted. */
 typedef struct st_attend_out {
     float *out; /* row i of head h at out + i * stride_tok + h * stride_head (elements), d_v wide */
     int64_t stride_tok, stride_head;
     float *lse;  /* [n_head, n_q], natural log */
     float *mass; /* [nnz of the selection], in the order of its indices */
+    /* p of the kept keys, exp(s - lse); where sel->share is there, times the row's. Summed
+     * while the probabilities are at hand; what is held is [rows' groups + edges of query blocks,
+     * n_group] for each head, never a row of attention. */
     const st_group_sums *groups;
 } st_attend_out;
 

@@ -82,6 +82,18 @@ ST_API st_status st_groups_check(const st_group *group, int64_t n, int64_t n_tok
 ST_API int64_t st_groups_touched(const st_group *group, int64_t n, int64_t begin, int64_t end,
                                  int64_t *first);
 
+/* Attention from group to group:
+ *
+ *   sum[h][i][j] = sum over rows r of group first + i, and keys c of group j, of p[h][r][c]
+ *
+ * over the rows of one call: a group that reaches beyond them has its other part in other calls. */
+typedef struct st_group_sums {
+    const st_group *group; /* [n_group] in: passes st_groups_check */
+    int64_t n_group;
+    int64_t first, n; /* in: st_groups_touched of the call's positions */
+    float *sum;       /* [n_head, n, n_group], filled in; the caller's */
+} st_group_sums;
+
 /* ST_OK if every rule of st_attn holds, else ST_ERR_ARG with a message that names the field.
  * O(n_q). */
 ST_API st_status st_attn_check(const st_attn *a, st_error *err);

@@ -175,6 +175,7 @@ typedef struct st_selection {
     int64_t *indptr;   /* [n_head * nbq + 1]                                                 */
     int32_t *indices;  /* [indptr[n_head * nbq]] ascending key blocks of (head, query block)   */
     float *mass;       /* [nnz] or NULL; only st_attend_exact_heaviest fills it              */
+    float *share;      /* [n_head, n_q] or NULL; only st_select_weighed fills it              */
     bool scanned;      /* method auto fell back to scan                                      */
 } st_selection;
 
@@ -184,6 +185,17 @@ typedef struct st_selection {
  * bias is ignored by method window and refused by the others. */
 ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys,
                            st_pool *pool, st_selection **sel, st_error *err);
+
+/* st_select, the same selection, that also tells what it leaves out: beside the blocks that a query
+ * block keeps, some hundred others are weighed, and their share of the mass is known. left->sum: of
+ * the row's share of the mass of all that was weighed, on keys that were weighed and not kept; a
+ * block's share is spread evenly over its keys, and a row that is not sampled has that of the next one
+ * that is. sel->share: what the kept blocks have of it, for each row. With both, sums of st_attend estimate
+ * the exact attention: add left->sum to them. left NULL: st_select. Methods that weigh no more than
+ * they keep (exact, hip, window), and calls with edits, leave sel->share NULL and left->sum 0. */
+ST_API st_status st_select_weighed(const st_attn *a, const st_select_params *p, st_keys *keys,
+                                   st_pool *pool, const st_group_sums *left, st_selection **sel,
+                                   st_error *err);
 
 /* Every visible key block: attention over it is exact attention. */
 ST_API st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st_error *err);

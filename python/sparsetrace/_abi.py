@@ -85,6 +85,7 @@ class Selection(c.Structure):
         ("indptr", PTR),
         ("indices", PTR),
         ("mass", PTR),
+        ("share", PTR),
         ("scanned", c.c_bool),
     ]
 
@@ -392,6 +393,7 @@ FUNCTIONS = {
     "st_keys_count": (I64, [PTR]),
     "st_keys_match": (c.c_bool, [PTR, P(Attn), I32, U64]),
     "st_select": (ST, [P(Attn), P(Select_Params), PTR, PTR, P(P(Selection)), E]),
+    "st_select_weighed": (ST, [P(Attn), P(Select_Params), PTR, PTR, P(Group_Sums), P(P(Selection)), E]),
     "st_select_all": (ST, [P(Attn), I32, I32, P(P(Selection)), E]),
     "st_selection_free": (None, [P(Selection)]),
     "st_selection_pairs": (None, [P(Selection), P(Attn), P(I64), P(I64)]),

@@ -201,9 +201,10 @@ class Problem:
 class Selection:
     """Kept key blocks of every head and query block, as CSR: row h * nbq + (b - first_blk) of `indptr` [n_head * nbq +
     1] and `indices` [nnz] (ascending). `mass` [nnz] is None until attention gave it. Arrays are read-only and live in
-    C."""
+    C. Made with groups, by a method that weighs more than it keeps: `share` [n_head, n_q], what the kept blocks have of
+    the mass of all that was weighed, and `left`, a GroupSums of the rest; else both None."""
 
-    def __init__(self, struct):
+    def __init__(self, struct, left=None):
         self.struct = struct
         s = struct.contents
         self.n_head, self.bq, self.bk = s.n_head, s.bq, s.bk
@@ -211,6 +212,9 @@ class Selection:
         self.indptr = view(s.indptr, s.n_head * s.nbq + 1, np.int64, self)
         self.indices = view(s.indices, int(self.indptr[-1]), np.int32, self)
         self.mass = view(s.mass, int(self.indptr[-1]), np.float32, self) if s.mass else None
+        self.share = self.left = None
+        if left is not None and s.share:
+            self.share, self.left = view(s.share, left[1], np.float32, self).reshape(s.n_head, -1), left[0]
 
     def __del__(self, free=_abi.lib.st_selection_free):
         if getattr(self, "struct", None) is not None:
@@ -282,8 +286,9 @@ class Keys:
             free(self.handle)
 
 
-def select(problem, params=None, *, keys=None, pool=None):
-    """The key blocks that `params` keeps -> Selection. keys: a Keys that has taken in the problem, or None."""
+def select(problem, params=None, *, keys=None, groups=None, pool=None):
+    """The key blocks that `params` keeps -> Selection. keys: a Keys that has taken in the problem, or None. groups: int64
+    [S, 2], token spans: also what is weighed and not kept, by them (Selection.left)."""
     params, found = params or Params(), c.POINTER(_abi.Selection)()
     if keys is not None and (
         keys.shape != (problem.a.n_kv_head, problem.a.d_k, params.bk) or len(keys) != problem.a.n_k
@@ -292,12 +297,19 @@ def select(problem, params=None, *, keys=None, pool=None):
             f"keys has the shape {keys.shape} and {len(keys)} keys, the problem "
             f"{(problem.a.n_kv_head, problem.a.d_k, params.bk)} and {problem.a.n_k}"
         )
+    left = None if groups is None else GroupSums.room(problem, groups)
     handle, lock = turn(pool)
     with lock:
         _abi.call(
-            "st_select", c.byref(problem.a), c.byref(params.struct()), keys and keys.handle, handle, c.byref(found)
+            "st_select_weighed",
+            c.byref(problem.a),
+            c.byref(params.struct()),
+            keys and keys.handle,
+            handle,
+            None if left is None else c.byref(left.struct),
+            c.byref(found),
         )
-    return Selection(found)
+    return Selection(found, None if left is None else (left, problem.a.n_head * problem.a.n_q))
 
 
 def select_all(problem, bq=32, bk=16):
@@ -346,12 +358,16 @@ class Attended:
 
 def attend(problem, selection, *, groups=None, pool=None):
     """Attention over the kept blocks, renormalised -> Attended. groups: int64 [S, 2], token spans between which
-    attention is summed up."""
+    attention is summed up; of a selection made with the same groups the sums estimate the exact attention."""
     fits(selection, problem)
     got = Attended.room(problem, len(selection.indices), groups)
     handle, lock = turn(pool)
     with lock:
         _abi.call("st_attend", c.byref(problem.a), selection.struct, handle, c.byref(got.struct))
+    if got.groups is not None and selection.left is not None:
+        if not np.array_equal(got.groups.groups, selection.left.groups):
+            raise ValueError("the selection was made with other groups")
+        got.groups.sum += selection.left.sum
     return got
 
 

@@ -128,9 +128,10 @@ class Sequence:
         if not keys.match(problem, MATCH_SAMPLES, len(keys)):
             keys.truncate(0)
         keys.append(problem, run.pool)
-        kept = _core.select(problem, p, keys=keys, pool=run.pool)
         recorder = run.writers.get(self.batch) if first_key == 0 else None
-        done = _core.attend(problem, kept, groups=recorder and recorder.groups, pool=run.pool)
+        groups = recorder and recorder.groups
+        kept = _core.select(problem, p, keys=keys, groups=groups, pool=run.pool)
+        done = _core.attend(problem, kept, groups=groups, pool=run.pool)
         self.place(begin, done)
         if recorder is not None:
             recorder.sparse(self.module.layer_idx, problem, kept, done, run.pool)
@@ -196,7 +197,8 @@ class Recorder:
         rows = self.certified(layer, a.first_query, end)
         cert = None
         if len(rows):
-            cert = (rows, *_core.certify(problem, kept, done, rows, groups=self.groups, pool=pool))
+            lost = None if kept.left is not None else self.groups  # else the sums have it already
+            cert = (rows, *_core.certify(problem, kept, done, rows, groups=lost, pool=pool))
         last = None
         if self.cert_rows and a.first_query < self.n_tok <= end:
             last = _core.certify(problem, kept, done, [self.n_tok - 1 - a.first_query], pool=pool)

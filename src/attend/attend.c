@@ -137,6 +137,7 @@ static void sparse_task(void *ctx, int64_t i_task, int thread)
     struct strip s = strip_of(x, x->kv * (a->n_head / a->n_kv_head) * x->n_strip + i_task);
     int64_t n_seg = strip_segments(x, t, &s), n_row = s.row_end - s.row;
     float *mass = x->out->mass != NULL ? x->out->mass + s.begin[0] : NULL;
+    const float *share = x->sel->share != NULL ? x->sel->share + s.head * a->n_q : NULL;
     bool shares = mass != NULL || x->groups.out != NULL;
     if (mass != NULL)
         memset(mass, 0, (size_t)(s.begin[s.n] - s.begin[0]) * sizeof *mass);
@@ -150,8 +151,8 @@ static void sparse_task(void *ctx, int64_t i_task, int thread)
         }
         if (n_seg < 0 ||
             !sti_tile_run(t->work, &tile, t->seg, n_seg, x->out->out != NULL, shares) ||
-            !sti_group_rows_add(&x->groups, i_task, s.head, t->work, a->first_query + row,
-                                tile.n)) {
+            !sti_group_rows_add(&x->groups, i_task, s.head, t->work, a->first_query + row, tile.n,
+                                share != NULL ? share + row : NULL)) {
             t->failed = true;
             return;
         }
@@ -179,7 +180,7 @@ st_status st_attend(const st_attn *a, const st_selection *sel, st_pool *pool,
     STI_TRY(st_attn_check(a, err));
     STI_TRY(check_out(a, out, err));
     STI_TRY(sti_check_selection(a, sel, err));
-    STI_TRY(sti_group_rows_check(a, out->groups, err));
+    STI_TRY(sti_group_sums_check(a, out->groups, err));
     x.n_shared = a->precise ? 1 : sti_max(SHARED_ROWS / sel->bq, 1);
     x.n_strip = (sel->first_blk + sel->nbq - 1) / x.n_shared - sel->first_blk / x.n_shared + 1;
     return run(&x, a, pool, a->n_head / a->n_kv_head * x.n_strip, want_kept, sparse_task, err);

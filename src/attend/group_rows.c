@@ -5,22 +5,6 @@
 #include "attend/group_rows.h"
 #include "base/util.h"
 
-st_status sti_group_rows_check(const st_attn *a, const st_group_sums *out, st_error *err)
-{
-    int64_t first, n;
-    if (out == NULL)
-        return ST_OK;
-    STI_TRY(st_groups_check(out->group, out->n_group, INT32_MAX, err));
-    n = st_groups_touched(out->group, out->n_group, a->first_query, a->first_query + a->n_q,
-                          &first);
-    if (out->n == n && (n == 0 || (out->first == first && out->sum != NULL)))
-        return ST_OK;
-    return sti_fail(err, ST_ERR_ARG, -1,
-                    "the rows touch %lld groups from %lld on, but there is room for %lld from %lld "
-                    "on",
-                    (long long)n, (long long)first, (long long)out->n, (long long)out->first);
-}
-
 bool sti_group_rows_begin(sti_group_rows *g, const st_group_sums *out, int n_head, int64_t n_task)
 {
     *g = (sti_group_rows){.out = out, .n_task = n_task};
@@ -67,7 +51,7 @@ static float *place(const sti_group_rows *g, int64_t task, int head, int64_t i)
 }
 
 bool sti_group_rows_add(sti_group_rows *g, int64_t task, int head, sti_tile_work *w, int64_t begin,
-                        int n)
+                        int n, const float *weight)
 {
     int64_t first, count;
     if (g->out == NULL)
@@ -76,7 +60,7 @@ bool sti_group_rows_add(sti_group_rows *g, int64_t task, int head, sti_tile_work
     for (int64_t i = first; i < first + count; i++) {
         int lo = (int)(sti_max(g->out->group[i].begin, begin) - begin);
         int hi = (int)(sti_min(g->out->group[i].end, begin + n) - begin);
-        if (!sti_tile_group_total(w, lo, hi, place(g, task, head, i)))
+        if (!sti_tile_group_total(w, lo, hi, weight, place(g, task, head, i)))
             return false;
     }
     return true;

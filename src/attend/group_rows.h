@@ -26,15 +26,12 @@ void sti_group_rows_end(sti_group_rows *g);
 /* A task begins, over positions [begin, end) of one head. */
 void sti_group_rows_task(sti_group_rows *g, int64_t task, int64_t begin, int64_t end);
 
-/* Adds a tile of rows at positions [begin, begin + n) of `head`, of which w holds the shares.
- * False: out of memory. */
+/* Adds a tile of rows at positions [begin, begin + n) of `head`, of which w holds the shares, each
+ * row's times its weight. weight [n], NULL: all 1. False: out of memory. */
 bool sti_group_rows_add(sti_group_rows *g, int64_t task, int head, sti_tile_work *w, int64_t begin,
-                        int n);
+                        int n, const float *weight);
 
 /* After the tasks of a KV head: head_of(task) = first_head + task / per_head. */
 void sti_group_rows_fold(sti_group_rows *g, int first_head, int64_t per_head);
-
-/* ST_OK if `out` goes with the call's positions. */
-st_status sti_group_rows_check(const st_attn *a, const st_group_sums *out, st_error *err);
 
 #endif

@@ -117,18 +117,19 @@ bool sti_pieces_end_chunk(sti_pieces *p)
 }
 
 bool sti_pieces_total(sti_pieces *p, int R, int begin, int end, const float *factor, float unit,
-                      float *total)
+                      const float *weight, float *total)
 {
     const sti_kernel_table *t = sti_kernels();
     if (!sti_grow((void **)&p->share, &p->cap_share, p->n, sizeof *p->share))
         return false;
     for (int64_t c = 0, i = 0; c < p->n_chunk; i = p->chunk_end[c++])
         for (int half = begin / LANES; half * LANES < end; half++) {
-            _Alignas(64) float weight[LANES] = {0};
+            _Alignas(64) float lanes[LANES] = {0};
             for (int r = (int)sti_max(begin, half * LANES); r < sti_min(end, (half + 1) * LANES);
                  r++)
-                weight[r - half * LANES] = factor[c * R + r] * unit;
-            t->score_f32_r16(p->share, p->sum[half] + i * LANES, weight, p->chunk_end[c] - i);
+                lanes[r - half * LANES] =
+                    factor[c * R + r] * unit * (weight != NULL ? weight[r] : 1.0f);
+            t->score_f32_r16(p->share, p->sum[half] + i * LANES, lanes, p->chunk_end[c] - i);
             for (int64_t k = i; k < p->chunk_end[c]; k++)
                 total[p->column[k]] += p->share[k - i];
         }

@@ -38,8 +38,9 @@ bool sti_pieces_add_fixed(sti_pieces *p, int R, int64_t lo, int64_t hi, const in
 bool sti_pieces_end_chunk(sti_pieces *p);
 
 /* After the last chunk: adds to total[column] the shares of lanes [begin, end), summed. factor
- * [n_chunk, R] makes a share of each lane's sum in a chunk; unit: what 1 in a sum stands for. */
+ * [n_chunk, R] makes a share of each lane's sum in a chunk; unit: what 1 in a sum stands for;
+ * weight [R]: of the lanes, NULL: 1. */
 bool sti_pieces_total(sti_pieces *p, int R, int begin, int end, const float *factor, float unit,
-                      float *total);
+                      const float *weight, float *total);
 
 #endif

@@ -552,10 +552,10 @@ float sti_tile_share(const sti_tile_work *w, int64_t i, int r)
     return w->seg_sum[i * w->R + r] * w->chunk_factor[(int64_t)w->seg_chunk[i] * w->R + r];
 }
 
-bool sti_tile_group_total(sti_tile_work *w, int begin, int end, float *total)
+bool sti_tile_group_total(sti_tile_work *w, int begin, int end, const float *weight, float *total)
 {
     float unit = w->pack == NULL ? 1.0f : 1.0f / 32767.0f;
-    return sti_pieces_total(&w->pieces, w->R, begin, end, w->chunk_factor, unit, total);
+    return sti_pieces_total(&w->pieces, w->R, begin, end, w->chunk_factor, unit, weight, total);
 }
 
 float sti_tile_share_sum(const sti_tile_work *w, int64_t i, int lane, int lane_end)

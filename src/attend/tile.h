@@ -76,7 +76,7 @@ void sti_tile_output(const sti_tile_work *w, int r, float *dst);
 float sti_tile_share(const sti_tile_work *w, int64_t i, int r);
 float sti_tile_share_sum(const sti_tile_work *w, int64_t i, int lane, int lane_end);
 /* After a run with shares and groups: adds to total [n_group] what lanes [begin, end) give to each
- * group. False: out of memory. */
-bool sti_tile_group_total(sti_tile_work *w, int begin, int end, float *total);
+ * group, times weight [lanes] (NULL: 1). False: out of memory. */
+bool sti_tile_group_total(sti_tile_work *w, int begin, int end, const float *weight, float *total);
 
 #endif

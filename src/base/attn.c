@@ -132,3 +132,19 @@ int64_t st_groups_touched(const st_group *group, int64_t n, int64_t begin, int64
         last++;
     return sti_max(last - i, 0);
 }
+
+st_status sti_group_sums_check(const st_attn *a, const st_group_sums *out, st_error *err)
+{
+    int64_t first, n;
+    if (out == NULL)
+        return ST_OK;
+    STI_TRY(st_groups_check(out->group, out->n_group, INT32_MAX, err));
+    n = st_groups_touched(out->group, out->n_group, a->first_query, a->first_query + a->n_q,
+                          &first);
+    if (out->n == n && (n == 0 || (out->first == first && out->sum != NULL)))
+        return ST_OK;
+    return sti_fail(err, ST_ERR_ARG, -1,
+                    "the rows touch %lld groups from %lld on, but there is room for %lld from %lld "
+                    "on",
+                    (long long)n, (long long)first, (long long)out->n, (long long)out->first);
+}

@@ -29,4 +29,7 @@ static inline int sti_kv_head(const st_attn *a, int head)
     return head / (a->n_head / a->n_kv_head);
 }
 
+/* attn.c: ST_OK if `out`, NULL or not, goes with the call's positions. */
+st_status sti_group_sums_check(const st_attn *a, const st_group_sums *out, st_error *err);
+
 #endif

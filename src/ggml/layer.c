@@ -169,9 +169,8 @@ static void record_free(struct record *r)
 }
 
 /* Room for what the rows give from group to group, if that is wanted. */
-static bool groups_alloc(struct record *r, const st_attn *a, const sti_settings *s)
+static bool groups_alloc(st_group_sums *g, const st_attn *a, const sti_settings *s)
 {
-    st_group_sums *g = &r->groups;
     if (s->p.n_group == 0)
         return true;
     *g = (st_group_sums){.group = s->p.group, .n_group = s->p.n_group};
@@ -191,16 +190,17 @@ static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const 
     r->rows = sti_alloc(((size_t)s->p.cert_rows + 1) * sizeof *r->rows);
     r->last_recall = sti_alloc((size_t)a->n_head * 2 * sizeof *r->last_recall);
     r->last_err = r->last_recall + a->n_head;
-    return groups_alloc(r, a, s) && r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel &&
+    return groups_alloc(&r->groups, a, s) && r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel &&
            r->rows && r->last_recall;
 }
 
-/* Room for what the certified rows lose by groups, if there are groups. */
-static st_status rest_alloc(struct record *r, const st_attn *a, const sti_settings *s,
-                            st_error *err)
+/* Room for what the certified rows lose by groups, if there are groups from which something is
+ * missing. */
+static st_status rest_alloc(struct record *r, const st_attn *a, const st_selection *sel,
+                            const sti_settings *s, st_error *err)
 {
     size_t bytes = (size_t)(a->n_head * r->n_row * s->p.n_group) * sizeof *r->rest.rest;
-    if (bytes == 0)
+    if (bytes == 0 || sel->share != NULL)
         return ST_OK;
     r->rest = (st_group_rest){s->p.group, s->p.n_group, sti_alloc(bytes)};
     return r->rest.rest != NULL ? ST_OK : sti_fail_mem(err, bytes);
@@ -214,7 +214,7 @@ static st_status certify(struct record *r, const st_attn *a, const st_attend_out
     int64_t last = s->p.n_tok - 1 - a->first_query;
     r->n_row = certified_rows(s, layer, a, r->rows);
     r->has_last = s->p.cert_rows > 0 && last >= 0 && last < a->n_q;
-    STI_TRY(rest_alloc(r, a, s, err));
+    STI_TRY(rest_alloc(r, a, sel, s, err));
     STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel,
                        r->rest.rest != NULL ? &r->rest : NULL, err));
     return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, NULL,
@@ -260,9 +260,18 @@ static double attend_flop(const st_attn *a, int64_t pairs)
 
 /* ---- the two paths --------------------------------------------------------------------------- */
 
+/* With what was weighed and left out the groups have all that is known of the exact attention. */
+static void add_left(const st_group_sums *groups, const st_group_sums *left, int n_head)
+{
+    for (int64_t i = 0; i < n_head * groups->n * groups->n_group; i++)
+        groups->sum[i] += left->sum[i];
+}
+
+/* left: of st_select_weighed; sum NULL: there are no groups. */
 static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_attend_out *out,
-                                    const st_selection *sel, const sti_settings *s, st_pool *pool,
-                                    st_ggml_stats *stats, st_error *err)
+                                    const st_selection *sel, const st_group_sums *left,
+                                    const sti_settings *s, st_pool *pool, st_ggml_stats *stats,
+                                    st_error *err)
 {
     struct record r = {0};
     st_attend_out full = *out;
@@ -275,6 +284,8 @@ static st_status sparse_with_record(sti_layer *l, const st_attn *a, const st_att
     full.groups = r.groups.n_group > 0 ? &r.groups : NULL;
     if (status == ST_OK)
         status = st_attend(a, sel, pool, &full, err);
+    if (status == ST_OK && left->sum != NULL)
+        add_left(&r.groups, left, a->n_head);
     lap(&since, &stats->attend_ns);
     if (status == ST_OK)
         status = certify(&r, a, &full, sel, s, l->layer, pool, err);
@@ -292,11 +303,16 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
 {
     st_ggml_stats stats = {.n_sparse = 1};
     st_selection *sel = NULL;
+    st_group_sums left = {.n = 0};
+    bool told = s->sink.chunk != NULL && s->p.n_row == 0; /* of blocks, not of rows */
     int64_t since = sti_now_ns();
     st_status status = update_keys(l, a, s, pool, &stats, err);
     lap(&since, &stats.keys_ns);
+    if (status == ST_OK && told && !groups_alloc(&left, a, s))
+        status = sti_fail_mem(err, (size_t)a->n_head * (size_t)s->p.n_group * sizeof(float));
     if (status == ST_OK)
-        status = st_select(a, &s->p.select, l->keys, pool, &sel, err);
+        status = st_select_weighed(a, &s->p.select, l->keys, pool,
+                                   left.sum != NULL ? &left : NULL, &sel, err);
     if (status == ST_OK)
         status = st_selection_keep(sel, a, err);
     lap(&since, &stats.select_ns);
@@ -306,8 +322,8 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
         stats.n_scanned = sel->scanned;
         stats.attend_flop = attend_flop(a, kept);
         since = sti_now_ns();
-        if (s->sink.chunk != NULL && s->p.n_row == 0) {
-            status = sparse_with_record(l, a, out, sel, s, pool, &stats, err);
+        if (told) {
+            status = sparse_with_record(l, a, out, sel, &left, s, pool, &stats, err);
         } else {
             status = st_attend(a, sel, pool, out, err);
             lap(&since, &stats.attend_ns);
@@ -315,6 +331,7 @@ st_status sti_layer_sparse(sti_layer *l, const st_attn *a, const st_attend_out *
         if (status == ST_OK && s->sink.chunk != NULL && s->p.n_row > 0)
             status = sti_token_rows_give(s, l->layer, a, pool, err);
     }
+    sti_free(left.sum);
     st_selection_free(sel);
     sti_stats_add(&stats);
     return status;
@@ -374,7 +391,7 @@ st_status sti_layer_exact(sti_layer *l, const st_attn *a, const st_attend_out *o
         struct record r = {0};
         st_attend_out full = *out;
         int64_t k = (int64_t)p->k, k_max = a->bias != NULL ? k : sti_max(k, widest_row(a, p->bk));
-        bool room = groups_alloc(&r, a, s);
+        bool room = groups_alloc(&r.groups, a, s);
         if (s->p.lse)
             r.lse = sti_alloc((size_t)a->n_head * (size_t)a->n_q * sizeof *r.lse);
         full.lse = r.lse;

@@ -221,6 +221,22 @@ static void add_always(const sti_work *w, float *sum, int64_t begin, int64_t end
     k->lanesum_f32_r16(sum, w->mass_r + end * R16, w->n_block - end);
 }
 
+/* The candidates [begin, begin + n) of w->block with their shares in lanes [lane0, lane1), and the
+ * shares of the always-kept. */
+static void note_weighed(sti_work *w, const sti_weighed_list *list, const float *always,
+                         const float *inv, int lane0, int lane1, int64_t begin, int64_t n)
+{
+    *list->n = sti_top(w, w->score, n, list->room, list->block);
+    for (int r = lane0; r < lane1; r++)
+        list->always[r - lane0] = always[r] * inv[r];
+    for (int64_t i = 0; i < *list->n; i++) {
+        int64_t at = begin + list->block[i];
+        list->block[i] = w->block[at];
+        for (int r = lane0; r < lane1; r++)
+            list->share[i * list->n_lane + r - lane0] = w->mass_r[at * R16 + r] * inv[r];
+    }
+}
+
 /* Lanes [lane0, lane1) choose for frame i. */
 static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const float *pruned)
 {
@@ -245,8 +261,11 @@ static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const
     if (w->p->mass > 0.0f) {
         memcpy(w->t_r, w->mass_r + begin * R16, (size_t)(n * R16) * sizeof *w->t_r);
         k->rescale_f32_r16(w->t_r, inv, n);
-        k->rescale_f32_r16(always, inv, 1);
     }
+    if (u->weighed[i].room > 0)
+        note_weighed(w, &u->weighed[i], always, inv, lane0, lane1, begin, n);
+    if (w->p->mass > 0.0f)
+        k->rescale_f32_r16(always, inv, 1);
     if (u->gain[i] == NULL) {
         u->n_kept[i] =
             sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);

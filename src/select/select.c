@@ -5,12 +5,14 @@
  */
 #include <string.h>
 
+#include "base/attn_rows.h"
 #include "base/util.h"
 #include "kernels/kernels.h"
 #include "select/mass.h"
 #include "select/methods.h"
 #include "select/order.h"
 #include "select/settle.h"
+#include "select/weighed.h"
 
 /* One task: (head, unit of `unit` neighbouring query blocks). Row of the selection:
  * head * nbq + block. */
@@ -25,6 +27,8 @@ struct job {
     int64_t *offset; /* [n_row + 1] where a row may be written into sel->indices */
     int64_t *count;  /* [n_row] */
     float *gain;     /* where budgets are pooled: beside sel->indices, of the kept candidates */
+    const st_group_sums *left; /* NULL: nobody asks what was weighed */
+    sti_weighed weighed;
     sti_work **work; /* [n_thread] */
     bool *failed;    /* [n_thread] */
 };
@@ -59,6 +63,7 @@ static bool choose_unit(sti_work *w, sti_unit *u, int h)
             sti_unit one = sti_unit_make(&u->frame[i], 1);
             one.kept[0] = u->kept[i];
             one.gain[0] = u->gain[i];
+            one.weighed[0] = u->weighed[i];
             ok = choose_unit(w, &one, h) && ok;
             u->n_kept[i] = one.n_kept[0];
         }
@@ -143,6 +148,8 @@ static void select_task(void *ctx, int64_t task, int thread)
             u.kept[i] = j->sel->indices + at + (frame[i]->cand_lo - frame[i]->blk_lo);
             if (sti_frame_pooled(frame[i]))
                 u.gain[i] = j->gain + at;
+            if (j->left != NULL)
+                u.weighed[i] = sti_weighed_slot(&j->weighed, row0 + which[i]);
         }
         if (!choose_unit(w, &u, h)) {
             j->failed[thread] = true;
@@ -334,6 +341,7 @@ void st_selection_free(st_selection *sel)
     sti_free(sel->indptr);
     sti_free(sel->indices);
     sti_free(sel->mass);
+    sti_free(sel->share);
     sti_free(sel);
 }
 
@@ -371,6 +379,12 @@ static bool job_alloc(struct job *j, st_pool *pool)
     j->sel->indices = sti_alloc((size_t)j->offset[n_task] * sizeof *j->sel->indices);
     if (j->p.pooled && (j->gain = sti_alloc((size_t)j->offset[n_task] * sizeof *j->gain)) == NULL)
         return false;
+    if (j->left != NULL) {
+        j->sel->share = sti_alloc((size_t)(j->a->n_head * j->a->n_q) * sizeof *j->sel->share);
+        if (!sti_weighed_alloc(&j->weighed, j->frame, j->sel->nbq, j->sel->n_head, &j->p) ||
+            j->sel->share == NULL)
+            return false;
+    }
     for (int t = 0; t < st_pool_size(pool); t++)
         if ((j->work[t] = sti_work_new(j->a, &j->p, j->keys)) == NULL)
             return false;
@@ -387,6 +401,7 @@ static void job_free(struct job *j, st_pool *pool)
     sti_free(j->work);
     sti_free(j->failed);
     sti_free(j->gain);
+    sti_weighed_free(&j->weighed);
 }
 
 static bool needs_keys(st_select_method method)
@@ -394,17 +409,37 @@ static bool needs_keys(st_select_method method)
     return method != ST_SELECT_EXACT && method != ST_SELECT_WINDOW;
 }
 
-static st_status select_with(const st_attn *a, const st_select_params *p, st_keys *keys,
-                             st_pool *pool, st_selection **sel, st_error *err)
+/* Whether the method weighs more blocks than it keeps; edits hide pairs that it would weigh. */
+static bool weighs(const st_attn *a, const st_select_params *p)
 {
-    struct job j = {.a = a, .p = *p, .keys = keys};
+    if (a->n_edit > 0)
+        return false;
+    return p->method == ST_SELECT_STREAM || p->method == ST_SELECT_FLAT ||
+           p->method == ST_SELECT_SCAN || p->method == ST_SELECT_AUTO;
+}
+
+static void left_task(void *ctx, int64_t head, int thread)
+{
+    struct job *j = ctx;
+    (void)thread;
+    sti_weighed_left(&j->weighed, j->a, j->left, j->sel, (int)head);
+}
+
+static st_status select_with(const st_attn *a, const st_select_params *p, st_keys *keys,
+                             st_pool *pool, const st_group_sums *left, st_selection **sel,
+                             st_error *err)
+{
+    struct job j = {.a = a, .p = *p, .keys = keys, .left = left};
     bool ok;
     j.sel = selection_new(a, p->bq, p->bk);
     ok = j.sel != NULL && job_alloc(&j, pool);
     if (ok)
         ok = p->method == ST_SELECT_AUTO ? run_auto(&j, keys, pool) : run(&j, pool);
-    if (ok)
+    if (ok) {
         pack(j.sel, j.offset, j.count);
+        if (left != NULL)
+            sti_pool_run(pool, a->n_head, left_task, &j);
+    }
     job_free(&j, pool);
     if (!ok) {
         st_selection_free(j.sel);
@@ -431,22 +466,34 @@ static st_status check_call(const st_attn *a, const st_select_params *p, const s
     return ST_OK;
 }
 
-st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys, st_pool *pool,
-                    st_selection **sel, st_error *err)
+st_status st_select_weighed(const st_attn *a, const st_select_params *p, st_keys *keys,
+                            st_pool *pool, const st_group_sums *left, st_selection **sel,
+                            st_error *err)
 {
     st_keys *own = NULL;
     st_status status = ST_OK;
     *sel = NULL;
     STI_TRY(check_call(a, p, keys, err));
+    STI_TRY(sti_group_sums_check(a, left, err));
+    if (left != NULL && !weighs(a, p)) {
+        memset(left->sum, 0, (size_t)(a->n_head * left->n * left->n_group) * sizeof *left->sum);
+        left = NULL;
+    }
     if (keys == NULL && needs_keys(p->method)) {
         STI_TRY(st_keys_create(a->n_kv_head, a->d_k, p->bk, &own, err));
         status = st_keys_append(own, a, pool, err);
         keys = own;
     }
     if (status == ST_OK)
-        status = select_with(a, p, keys, pool, sel, err);
+        status = select_with(a, p, keys, pool, left, sel, err);
     st_keys_free(own);
     return status;
+}
+
+st_status st_select(const st_attn *a, const st_select_params *p, st_keys *keys, st_pool *pool,
+                    st_selection **sel, st_error *err)
+{
+    return st_select_weighed(a, p, keys, pool, NULL, sel, err);
 }
 
 st_status st_select_all(const st_attn *a, int bq, int bk, st_selection **sel, st_error *err)

@@ -222,6 +222,7 @@ static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
     for (int j = i; j < end; j++) {
         part->kept[j - i] = u->kept[j];
         part->gain[j - i] = u->gain[j];
+        part->weighed[j - i] = u->weighed[j];
     }
     return end;
 }

@@ -16,6 +16,16 @@
 #define R16 16 /* lanes of a row tile */
 #define STI_PROPOSE 8
 
+/* Where a query block puts what was weighed (weighed.h). */
+typedef struct sti_weighed_list {
+    int64_t room;   /* blocks; 0: nowhere */
+    int n_lane;     /* lanes of an array, at least the query block's sampled rows */
+    int32_t *block; /* [room] */
+    float *share;   /* [room, n_lane] */
+    float *always;  /* [n_lane] */
+    int64_t *n;
+} sti_weighed_list;
+
 typedef struct sti_unit {
     int n; /* frames, >= 1 */
     const sti_frame *frame[R16];
@@ -23,6 +33,7 @@ typedef struct sti_unit {
     float *gain[R16]; /* out, of a pooled frame: what each is worth (settle.h), and kept is in that
                          order; NULL of others, whose kept is ascending */
     int64_t n_kept[R16];    /* out */
+    sti_weighed_list weighed[R16];
     int64_t lo, hi;         /* shared candidates; hi > lo */
     int64_t blk_lo, blk_hi; /* blocks that some frame sees */
     int64_t quota;          /* the largest of the frames' */

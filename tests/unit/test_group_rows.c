@@ -186,6 +186,122 @@ static void test_cut_calls(st_pool *pool)
     problem_free(&p);
 }
 
+/* ---- what was weighed and left out ----------------------------------------------------------- */
+
+static bool same_selection(const st_selection *x, const st_selection *y)
+{
+    int64_t n_row = x->n_head * x->nbq;
+    return memcmp(x->indptr, y->indptr, (size_t)(n_row + 1) * sizeof *x->indptr) == 0 &&
+           memcmp(x->indices, y->indices, (size_t)x->indptr[n_row] * sizeof *x->indices) == 0;
+}
+
+/* Adds the pruned attention's sums and what was left out to all. False: another selection than
+ * st_select's, or other sums with other threads. */
+static bool add_estimate(double *all, const problem *p, const st_select_params *sp,
+                         const st_group *group, int64_t n_group, st_pool *pool)
+{
+    const st_attn *a = &p->a;
+    st_group_sums left = sums_for(a, group, n_group), again = sums_for(a, group, n_group);
+    st_group_sums kept = sums_for(a, group, n_group);
+    st_selection *sel, *alone, *plain_sel;
+    bool ok;
+    CHECK_STATUS(st_select(a, sp, NULL, pool, &plain_sel, NULL), ST_OK);
+    CHECK_STATUS(st_select_weighed(a, sp, NULL, pool, &left, &sel, NULL), ST_OK);
+    CHECK_STATUS(st_select_weighed(a, sp, NULL, NULL, &again, &alone, NULL), ST_OK);
+    CHECK_STATUS(st_attend(a, sel, pool, &(st_attend_out){.groups = &kept}, NULL), ST_OK);
+    ok = same_selection(sel, plain_sel) && same_selection(sel, alone) && plain_sel->share == NULL &&
+         memcmp(left.sum, again.sum, (size_t)(a->n_head * left.n * n_group) * 4) == 0;
+    add(all, &kept, a->n_head);
+    add(all, &left, a->n_head);
+    st_selection_free(sel);
+    st_selection_free(alone);
+    st_selection_free(plain_sel);
+    free(left.sum);
+    free(again.sum);
+    free(kept.sum);
+    return ok;
+}
+
+/* Where every key is weighed on every row, few kept keys and what was left out make exact attention
+ * again, but for the rounding of int8 scores. */
+static void test_weighed(st_pool *pool)
+{
+    static const st_select_method method[] = {ST_SELECT_STREAM, ST_SELECT_FLAT, ST_SELECT_SCAN,
+                                              ST_SELECT_AUTO};
+    for (int t = 0; t < 32; t++) {
+        int64_t n_k = 40 + problem_below(80), n_q = t % 3 == 0 ? n_k : 1 + problem_below(40);
+        problem p = problem_new(4, 2, n_q, n_k, 24, 8);
+        st_group groups[400];
+        int64_t n_group = draw_groups(groups, n_k), n = 4 * n_group * n_group;
+        double *want = calloc((size_t)n, 8), *got = calloc((size_t)n, 8);
+        st_select_params sp = st_select_params_default();
+        st_selection *all;
+        sp.method = method[t % 4];
+        sp.pooled = sp.method != ST_SELECT_SCAN || t / 4 % 2 == 0; /* then all is weighed */
+        sp.bq = 1 + problem_below(8);
+        sp.bk = 1;
+        sp.k = (double)st_select_min_k(&sp) + 1 + problem_below(20) / 8.0;
+        CHECK_STATUS(st_select_all(&p.a, sp.bq, 1, &all, NULL), ST_OK);
+        plain(&p, all, groups, n_group, want);
+        st_selection_free(all);
+        CHECK(add_estimate(got, &p, &sp, groups, n_group, pool));
+        CHECK(furthest(want, got, 4, groups, n_group) < 0.02);
+        free(want);
+        free(got);
+        problem_free(&p);
+    }
+}
+
+/* Whatever the blocks, and where far from all is weighed, what a row reads adds up to 1. */
+static void test_weighed_adds_up(st_pool *pool)
+{
+    for (int t = 0; t < 12; t++) {
+        int64_t n_k = 2000, n_q = t % 2 == 0 ? n_k : 300;
+        problem p = problem_new(2, 1, n_q, n_k, 16, 8);
+        st_group group[] = {{0, 700}, {700, 1703}, {1703, 1990}, {1990, 2000}};
+        double all[2 * 4 * 4] = {0};
+        st_select_params sp = st_select_params_default();
+        sp.pooled = t % 3 == 0;
+        sp.mass = t % 3 == 1 ? 0.5f : 0.0f;
+        sp.bq = 1 + problem_below(40);
+        sp.bk = 1 + problem_below(20);
+        sp.k = (double)st_select_min_k(&sp) + problem_below(40) / 8.0;
+        CHECK(add_estimate(all, &p, &sp, group, 4, pool));
+        for (int i = 0; i < 8; i++) {
+            const st_group *g = &group[i % 4];
+            double rows = (double)(g->end - sti_max(g->begin, n_k - n_q)), sum = 0.0;
+            for (int j = 0; j < 4; j++)
+                sum += all[4 * i + j];
+            /* a mass budget knows what it did not weigh */
+            CHECK(rows <= 0 || sum / rows < 1.001);
+            CHECK(rows <= 0 || sp.mass > 0.0f || sum / rows > 0.999);
+        }
+        problem_free(&p);
+    }
+}
+
+/* Nothing more than the kept blocks is known. */
+static void test_not_weighed(void)
+{
+    problem p = problem_new(2, 1, 100, 300, 16, 8);
+    st_group group[] = {{0, 150}, {150, 300}};
+    st_edit edit = {.layer = -1, .head = -1, .q_begin = 0, .q_end = 300, .key_begin = 3, .key_end = 9};
+    for (int i = 0; i < 4; i++) {
+        st_group_sums left = sums_for(&p.a, group, 2);
+        st_select_params sp = st_select_params_default();
+        st_selection *sel;
+        if (i < 3)
+            sp.method = (st_select_method[]){ST_SELECT_HIP, ST_SELECT_WINDOW, ST_SELECT_EXACT}[i];
+        p.a.edit = i == 3 ? &edit : NULL;
+        p.a.n_edit = i == 3;
+        CHECK_STATUS(st_select_weighed(&p.a, &sp, NULL, NULL, &left, &sel, NULL), ST_OK);
+        CHECK(sel->share == NULL && left.sum[0] == 0.0f && left.sum[2 * left.n * 2 - 1] == 0.0f);
+        st_selection_free(sel);
+        free(left.sum);
+    }
+    problem_free(&p);
+}
+
 static void test_errors(void)
 {
     static const struct {
@@ -196,7 +312,7 @@ static void test_errors(void)
     problem p = problem_new(2, 1, 10, 20, 8, 8);
     st_group good[] = {{0, 12}, {12, 13}, {18, 20}};
     st_group_sums s = sums_for(&p.a, good, 3);
-    st_selection *sel;
+    st_selection *sel, *none;
     st_error err;
     int64_t first;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -216,6 +332,17 @@ static void test_errors(void)
     s.n = 3;
     s.first = 1;
     CHECK_STATUS(st_attend(&p.a, sel, NULL, &(st_attend_out){.groups = &s}, &err), ST_ERR_ARG);
+    CHECK_STATUS(st_select_weighed(&p.a, &(st_select_params){.method = ST_SELECT_SCAN,
+                                                             .bq = 4,
+                                                             .bk = 4,
+                                                             .k = 8,
+                                                             .sink_blk = 1,
+                                                             .rows = 8,
+                                                             .beam = 16,
+                                                             .rerank = 1.5f},
+                                   NULL, NULL, &s, &none, &err),
+                 ST_ERR_ARG);
+    CHECK(none == NULL);
     s.group = bad[0].g;
     s.n_group = 2;
     CHECK_STATUS(st_attend(&p.a, sel, NULL, &(st_attend_out){.groups = &s}, &err), ST_ERR_ARG);
@@ -234,6 +361,9 @@ int main(void)
         test_layouts(pool);
         test_cut_calls(pool);
     }
+    test_weighed(pool);
+    test_weighed_adds_up(pool);
+    test_not_weighed();
     test_errors();
     st_pool_free(pool);
     return check_report();
