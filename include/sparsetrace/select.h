@@ -189,10 +189,11 @@ ST_API st_status st_select(const st_attn *a, const st_select_params *p, st_keys 
 /* st_select, the same selection, that also tells what it leaves out: beside the blocks that a query
  * block keeps, some hundred others are weighed, and their share of the mass is known. left->sum: of
  * the row's share of the mass of all that was weighed, on keys that were weighed and not kept; a
- * block's share is spread evenly over its keys, and a row that is not sampled has that of the next one
- * that is. sel->share: what the kept blocks have of it, for each row. With both, sums of st_attend estimate
- * the exact attention: add left->sum to them. left NULL: st_select. Methods that weigh no more than
- * they keep (exact, hip, window), and calls with edits, leave sel->share NULL and left->sum 0. */
+ * block's share is spread evenly over its keys, and a row that is not sampled has that of the next
+ * one that is. sel->share: what the kept blocks have of it, for each row. With both, sums of
+ * st_attend estimate the exact attention: add left->sum to them. left NULL: st_select. Methods that
+ * weigh no more than they keep (exact, hip, window), and calls with edits, leave sel->share NULL
+ * and left->sum 0. */
 ST_API st_status st_select_weighed(const st_attn *a, const st_select_params *p, st_keys *keys,
                                    st_pool *pool, const st_group_sums *left, st_selection **sel,
                                    st_error *err);

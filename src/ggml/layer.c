@@ -190,8 +190,8 @@ static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const 
     r->rows = sti_alloc(((size_t)s->p.cert_rows + 1) * sizeof *r->rows);
     r->last_recall = sti_alloc((size_t)a->n_head * 2 * sizeof *r->last_recall);
     r->last_err = r->last_recall + a->n_head;
-    return groups_alloc(&r->groups, a, s) && r->mass && (r->lse || !s->p.lse) && r->recall && r->err_rel &&
-           r->rows && r->last_recall;
+    return groups_alloc(&r->groups, a, s) && r->mass && (r->lse || !s->p.lse) && r->recall &&
+           r->err_rel && r->rows && r->last_recall;
 }
 
 /* Room for what the certified rows lose by groups, if there are groups from which something is

@@ -285,7 +285,8 @@ static void test_not_weighed(void)
 {
     problem p = problem_new(2, 1, 100, 300, 16, 8);
     st_group group[] = {{0, 150}, {150, 300}};
-    st_edit edit = {.layer = -1, .head = -1, .q_begin = 0, .q_end = 300, .key_begin = 3, .key_end = 9};
+    st_edit edit = {
+        .layer = -1, .head = -1, .q_begin = 0, .q_end = 300, .key_begin = 3, .key_end = 9};
     for (int i = 0; i < 4; i++) {
         st_group_sums left = sums_for(&p.a, group, 2);
         st_select_params sp = st_select_params_default();
