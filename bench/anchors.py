@@ -93,8 +93,8 @@ def share_of(args, trace, path, pruned):
     return result_of(path)["pruned_fraction"] - cert_rows(args, trace, pruned) / trace["n_tok"]
 
 
-def groups(args, files, *options):
-    done = subprocess.run([args.sparsetrace, "groups", *map(str, files), "--json", "--heads", str(HEADS), *options],
+def groups(args, files):
+    done = subprocess.run([args.sparsetrace, "groups", *map(str, files), "--json", "--heads", str(HEADS)],
                           capture_output=True, text=True, check=True)
     out = json.loads(done.stdout)
     heads = [(h["layer"], h["head"]) for h in out["heads"]]
@@ -125,41 +125,18 @@ def compare(exact, pruned):
 # ---- dependencies --------------------------------------------------------------------------------
 
 
-TRUST = 0.5  # how much of what pruning left out is put back, as in src/analyse/dependency.c
-
-
-def left_out(f, name, groups):
-    """Of a layer: what each head leaves out [H], and sum and number of what its rows leave out of a group's token [S]."""
-    rest, rows, n = f.get_tensor(name + "cert_rest"), f.get_tensor(name + "cert_rows"), len(groups)
-    at = np.searchsorted(groups[:, 0], rows, side="right") - 1  # the row's group, if it lies in it
-    at = np.where((at >= 0) & (rows < groups[at, 1]), at, -1)
-    far = at[:, None] >= np.arange(n)[None, :] + NEAR
-    per_token = rest.reshape(-1, len(rows), n) * far / np.diff(groups).T
-    left = 1 - f.get_tensor(name + "cert_recall").mean(1)
-    return left, per_token.sum((0, 1)), len(per_token) * far.sum(0)
-
-
 def matrices(path):
-    """[layers, H, S, S] mean attention from sentence to sentence; of pruned runs with what was left out put back."""
+    """[layers, H, S, S] mean attention from sentence to sentence."""
     with safe_open(path, "np") as f:
-        geometry, groups = json.loads(f.metadata()["geometry"]), f.get_tensor("groups")
-        names, n, layers, left = set(f.keys()), len(groups), [], []
-        total, count = np.zeros(n), np.zeros(n)
+        geometry, n = json.loads(f.metadata()["geometry"]), len(f.get_tensor("groups"))
+        layers = []
         for layer in geometry["layers"]:
-            name = f"layer.{layer['layer']}."
-            indptr, indices = f.get_tensor(name + "group_indptr"), f.get_tensor(name + "group_indices")
+            name = f"layer.{layer['layer']}.group_"
+            indptr, indices = f.get_tensor(name + "indptr"), f.get_tensor(name + "indices")
             a = np.zeros((layer["n_head"] * n, n), np.float32)
-            a[np.repeat(np.arange(len(a)), np.diff(indptr)), indices] = f.get_tensor(name + "group_mean")
+            a[np.repeat(np.arange(len(a)), np.diff(indptr)), indices] = f.get_tensor(name + "mean")
             layers.append(a.reshape(layer["n_head"], n, n))
-            if name + "cert_rest" in names:
-                each, rest, rows = left_out(f, name, groups)
-                left, total, count = [*left, each], total + rest, count + rows
-    a = np.stack(layers)
-    if not left:
-        return a
-    left = np.stack(left)[:, :, None, None]
-    profile = np.where(count > 0, total / np.maximum(count, 1), 0) * np.tril(np.ones((n, n)), -NEAR)
-    return ((1 - left) * a + TRUST * left / left.mean() * profile).astype(np.float32)
+    return np.stack(layers)
 
 
 def attention_features(path):
@@ -338,15 +315,13 @@ def report(args, folder, traces):
     result["same_heads_exact_halves"] = len(set(half[0]) & set(half[1])) if half else None
     for method, pruned in configurations(args):
         files = [folder / f"{t['name']}.{method}.{pruned}.trace" for t in traces]
+        found = groups(args, files)
         one = {"select": method, "pruned": pruned,
                "least_share": round(min(share_of(args, t, f, pruned) for t, f in zip(traces, files)), 5),
-               "plain": compare(exact, groups(args, files))}
-        corrected = groups(args, files, "--correct")
-        one["corrected"] = compare(exact, corrected)
-        one["outside"] = outside(traces, corrected[1])
+               **compare(exact, found), "outside": outside(traces, found[1])}
         if method == "stream":
             one["dependencies"] = dependencies(traces, [attention_features(f) for f in files])
-            one["by_tag"] = by_tag(traces, corrected[1])
+            one["by_tag"] = by_tag(traces, found[1])
         result["runs"].append(one)
         print(json.dumps(one), file=sys.stderr)
     pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")

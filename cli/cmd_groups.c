@@ -18,7 +18,7 @@ struct groups_args {
     const char *file[MAX_TRACES];
     int n_file;
     int64_t heads, anchors, near, edges;
-    bool correct, json;
+    bool json;
 };
 
 struct traces {
@@ -36,8 +36,6 @@ static int parse(struct groups_args *a, int argc, char **argv)
          "groups nearer than this do not count (4)"},
         {"--edges", "N", ARG_INT, &a->edges, 1, 1000000,
          "also the N earlier groups that each group leans on most, with a score 0..1"},
-        {"--correct", NULL, ARG_FLAG, &a->correct, 0, 0,
-         "put back what the selection left out, as far as the certificate's rows tell"},
         {"--json", NULL, ARG_FLAG, &a->json, 0, 0, "print one JSON object, with all scores"},
     };
     const arg_verb verb = {
@@ -80,8 +78,7 @@ static void json_heads(const struct groups_args *a, const st_receiver *r, int64_
         printf("%s", i > 0 ? "," : "");
         out_json_real(stdout, st_dependency_weights()[i]);
     }
-    printf("],\"near\":%lld,\"corrected\":%s,\"heads\":[", (long long)a->near,
-           a->correct ? "true" : "false");
+    printf("],\"near\":%lld,\"heads\":[", (long long)a->near);
     for (int64_t i = 0; i < n; i++) {
         printf("%s{\"layer\":%d,\"head\":%d,\"kurtosis\":", i > 0 ? "," : "", r[i].layer,
                r[i].head);
@@ -160,7 +157,7 @@ static st_status show_trace(const struct groups_args *a, int i, const st_trace *
     for (int64_t j = 0; j < info.n_group; j++)
         score[j] = (double)NAN;
     if (n_head > 0)
-        status = st_receiver_scores(t, r, n_head, a->near, a->correct, score, err);
+        status = st_receiver_scores(t, r, n_head, a->near, score, err);
     if (status == ST_OK) {
         n_anchor = st_anchors(score, info.n_group, a->anchors, anchor);
         if (a->json) {
@@ -189,7 +186,7 @@ static st_status show(const struct groups_args *a, const struct traces *x, st_er
     st_receiver *receiver;
     int64_t n;
     st_status status = st_receivers_find((const st_trace *const *)x->trace, x->n, a->near,
-                                         a->correct, &receiver, &n, err);
+                                         &receiver, &n, err);
     if (status != ST_OK)
         return status;
     n = n < a->heads ? n : a->heads;

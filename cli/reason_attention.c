@@ -15,7 +15,7 @@ static st_status find_heads(reason_attention *a, st_error *err)
     const st_trace *trace = a->run.trace;
     st_receiver *all;
     int64_t n;
-    st_status status = st_receivers_find(&trace, 1, ST_NEAR, true, &all, &n, err);
+    st_status status = st_receivers_find(&trace, 1, ST_NEAR, &all, &n, err);
     if (status != ST_OK)
         return status;
     while (n > 0 && isnan(all[n - 1].kurtosis))
@@ -53,7 +53,7 @@ static st_status find_anchors(reason_attention *a, st_error *err)
     int64_t n = a->run.n, sentence[REASON_ANCHORS];
     double *column = out_need((size_t)n * sizeof *column);
     st_status status =
-        st_receiver_scores(a->run.trace, a->head, a->n_head, ST_NEAR, true, a->receiver, err);
+        st_receiver_scores(a->run.trace, a->head, a->n_head, ST_NEAR, a->receiver, err);
     if (status == ST_OK) /* a->mean as scratch: its own content comes later */
         status = st_group_mean(a->run.trace, a->head, a->n_head, a->mean, err);
     if (status == ST_OK) {

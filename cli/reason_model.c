@@ -69,8 +69,8 @@ static void mean_surprise(const reason_run *r, const float *of_token)
     }
 }
 
-/* Rows of each layer that are attended exactly, for the certificate and for what it puts back. At
- * most an eighth of what a pruned run keeps: at 99 % a row of 800 tokens has 4 keys in all. */
+/* Rows of each layer that are attended exactly, for the certificate. At most an eighth of what a
+ * pruned run keeps: at 99 % a row of 800 tokens has 4 keys in all. */
 static int64_t certified(const reason_model *m, const st_trace_params *p, int64_t n_tok)
 {
     int64_t some = (int64_t)(CERT_SHARE * (double)n_tok + 0.5), most = n_tok;

@@ -39,13 +39,10 @@ ST_API void st_vertical_scores(const float *mean, int64_t n, int64_t near, doubl
  * scipy.stats.kurtosis(x, nan_policy="omit"). NaN if there is nothing, or all are the same. */
 ST_API double st_kurtosis(const double *x, int64_t n);
 
-/* Vertical scores of a head of a trace (i, h: as for st_trace_group_matrix). `correct`: what the
- * selection left out is put back as far as the certificate's rows tell (docs/method/receivers.md);
- * nothing changes for a layer without such rows. It reads the rows of all heads: for many heads
- * st_receivers_find and st_receiver_scores do so once. score: [n_group]. Errors: those of
- * st_trace_group_matrix, ST_ERR_MEM. */
+/* Vertical scores of a head of a trace (i, h: as for st_trace_group_matrix). score: [n_group].
+ * Errors: those of st_trace_group_matrix, ST_ERR_MEM. */
 ST_API st_status st_trace_vertical(const st_trace *trace, int64_t i, int64_t h, int64_t near,
-                                   bool correct, double *score, st_error *err);
+                                   double *score, st_error *err);
 
 typedef struct st_receiver {
     int layer, head; /* the model's numbers */
@@ -58,14 +55,14 @@ typedef struct st_receiver {
  * caller's (st_receivers_free). Errors: ST_ERR_ARG (no trace, one without groups, other heads; the
  * position is the trace's number), ST_ERR_MEM. */
 ST_API st_status st_receivers_find(const st_trace *const *trace, int64_t n_trace, int64_t near,
-                                   bool correct, st_receiver **receiver, int64_t *n, st_error *err);
+                                   st_receiver **receiver, int64_t *n, st_error *err);
 ST_API void st_receivers_free(st_receiver *receiver);
 
 /* Receiver scores of a trace's groups: score[j] = mean over the n heads of their vertical scores,
  * NaN if one of them is. score: [n_group]. Errors: ST_ERR_ARG (a head that is not recorded; no
  * groups), ST_ERR_MEM. */
 ST_API st_status st_receiver_scores(const st_trace *trace, const st_receiver *receiver, int64_t n,
-                                    int64_t near, bool correct, double *score, st_error *err);
+                                    int64_t near, double *score, st_error *err);
 
 /* mean[i * n_group + j] = mean of A[i][j] over these n heads; receiver NULL: over all recorded ones
  * (n is then ignored). mean: [n_group, n_group]. Errors: as st_receiver_scores. */
@@ -88,9 +85,7 @@ typedef struct st_dependency {
  *   x0 = ln(i - j)                               x1 = ln(mean A[i][j] + 1e-6)
  *   x2 = x1 - ln(v[j] + 1e-6)                    x3 = ln(mean sqrt(A[i][j]) + 1e-3)
  *   x4 = ln(mean over layers of max over heads A[i][j] + 1e-6)
- * v: vertical scores of the mean, 0 where there is none. Where certified rows tell what the
- * selection left out, half of it is put back into each head's A first (docs/method/receivers.md).
- * score = 1 / (1 + exp(-(w . x + w[5]))). */
+ * v: vertical scores of the mean, 0 where there is none. score = 1 / (1 + exp(-(w . x + w[5]))). */
 #define ST_DEPENDENCY_WEIGHTS 6
 
 /* The weights of bench/anchors.py on the traces and the model named in docs/method/receivers.md. */

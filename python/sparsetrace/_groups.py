@@ -21,7 +21,7 @@ class Receiver:
 
 class Groups:
     """spans int64 [S, 2]: tokens [begin, end) of each group. near: groups nearer than this do not count (4: the
-    thought-anchors' authors'). correct: put back what the selection left out, as far as certified rows tell."""
+    thought-anchors' authors')."""
 
     def __init__(self, trace):
         self.trace, self.n = trace, trace.info.n_group
@@ -43,31 +43,27 @@ class Groups:
         _abi.call("st_trace_group_matrix", self.trace.handle, *self.at(layer, head), out.ctypes.data)
         return out
 
-    def vertical(self, layer, head, *, near=4, correct=True):
+    def vertical(self, layer, head, *, near=4):
         """float64 [S]: mean attention that each group gets from those `near` or more behind it; NaN: there are none."""
         out = np.empty(self.n)
-        _abi.call(
-            "st_trace_vertical", self.trace.handle, *self.at(layer, head), near_of(near), bool(correct), out.ctypes.data
-        )
+        _abi.call("st_trace_vertical", self.trace.handle, *self.at(layer, head), near_of(near), out.ctypes.data)
         return out
 
-    def receivers(self, k=20, *, near=4, correct=True):
+    def receivers(self, k=20, *, near=4):
         """The k heads of the most uneven vertical scores -> [Receiver], most first."""
-        return receivers([self.trace], k, near=near, correct=correct)
+        return receivers([self.trace], k, near=near)
 
-    def scores(self, heads=None, *, near=4, correct=True):
+    def scores(self, heads=None, *, near=4):
         """float64 [S]: mean vertical score over these receivers (default: the 20 of this trace)."""
-        heads = self.receivers(near=near, correct=correct) if heads is None else heads
+        heads = self.receivers(near=near) if heads is None else heads
         array = (_abi.Receiver * len(heads))(*((h.layer, h.head, h.kurtosis) for h in heads))
         out = np.empty(self.n)
-        _abi.call(
-            "st_receiver_scores", self.trace.handle, array, len(heads), near_of(near), bool(correct), out.ctypes.data
-        )
+        _abi.call("st_receiver_scores", self.trace.handle, array, len(heads), near_of(near), out.ctypes.data)
         return out
 
-    def anchors(self, k=5, *, heads=None, near=4, correct=True):
+    def anchors(self, k=5, *, heads=None, near=4):
         """The (at most) k groups of the highest score -> their numbers, highest first."""
-        score = self.scores(heads, near=near, correct=correct)
+        score = self.scores(heads, near=near)
         out = np.empty(max(whole(k, "k", 0, 2**31 - 1), 0), np.int64) if k < self.n else np.empty(self.n, np.int64)
         n = _abi.lib.st_anchors(score.ctypes.data, self.n, len(out), out.ctypes.data)
         return [int(x) for x in out[:n]]
@@ -77,11 +73,11 @@ def near_of(near):
     return whole(near, "near", 1, 2**31 - 1)
 
 
-def receivers(traces, k=20, *, near=4, correct=True):
+def receivers(traces, k=20, *, near=4):
     """The k heads of the highest kurtosis, mean over several traces of one model -> [Receiver]."""
     handles = (_abi.PTR * len(traces))(*(t.handle.value for t in traces))
     found, n = c.POINTER(_abi.Receiver)(), _abi.I64()
-    _abi.call("st_receivers_find", handles, len(traces), near_of(near), bool(correct), c.byref(found), c.byref(n))
+    _abi.call("st_receivers_find", handles, len(traces), near_of(near), c.byref(found), c.byref(n))
     try:
         return [Receiver(found[i].layer, found[i].head, found[i].kurtosis) for i in range(min(n.value, k))]
     finally:

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * dependency.c — who leans on whom: three means over a trace's heads, a logistic score for each far
- * pair of groups, and the best few sources of each group. Where the trace has certified rows, what
- * the selection left out is put back first (vertical.c says why, and what a profile is).
+ * pair of groups, and the best few sources of each group.
  */
 #include <math.h>
 
 #include "analyse/dependency.h"
-#include "analyse/vertical.h"
 #include "base/util.h"
 
 struct means {
@@ -15,8 +13,6 @@ struct means {
     float *plain, *root, *top; /* [n, n] mean of A, of sqrt A, of the layers' largest A */
     float *one, *largest;      /* [n, n] of the head, of the layer at hand */
     double *vertical;          /* [n] of plain */
-    double *profile;           /* [n], see sti_rest_profile */
-    double left;               /* mean over the heads with certified rows of what is left out */
 };
 
 static void means_free(struct means *m)
@@ -27,7 +23,6 @@ static void means_free(struct means *m)
     sti_free(m->one);
     sti_free(m->largest);
     sti_free(m->vertical);
-    sti_free(m->profile);
 }
 
 static st_status means_alloc(struct means *m, int64_t n, st_error *err)
@@ -45,45 +40,6 @@ static st_status means_alloc(struct means *m, int64_t n, st_error *err)
                : sti_fail_mem(err, bytes);
 }
 
-/* ---- what is left out ------------------------------------------------------------------------ */
-
-/* How much of it is put back: docs/method/receivers.md. */
-#define TRUST 0.5
-
-static double left_out(const st_trace_samples *s, int32_t head)
-{
-    return s->rest != NULL ? 1.0 - sti_mean_recall(s->recall + head * s->n_row, s->n_row) : 0.0;
-}
-
-static st_status find_left_out(struct means *m, const st_trace *t, int64_t near, st_error *err)
-{
-    st_trace_layer l;
-    double sum = 0.0;
-    int64_t n = 0;
-    for (int64_t i = 0; st_trace_get_layer(t, i, &l, NULL) == ST_OK; i++) {
-        st_trace_samples s;
-        STI_TRY(st_trace_get_samples(t, i, &s, err));
-        for (int64_t h = 0; s.rest != NULL && h < l.n_head; h++, n++)
-            sum += left_out(&s, l.head[h]);
-    }
-    m->left = n > 0 ? sum / (double)n : 0.0;
-    return sti_rest_profile(t, near, &m->profile, err);
-}
-
-/* A[i][j] of the head at hand becomes (1 - left) A[i][j] + TRUST left / mean left profile[j], far
- * pairs; nearer ones are not asked for. */
-static void put_back(struct means *m, double left, int64_t near)
-{
-    double share = m->left > 0.0 ? TRUST * left / m->left : 0.0;
-    for (int64_t i = 0; i < m->n; i++)
-        for (int64_t j = 0; j <= i - near; j++) {
-            float *a = &m->one[i * m->n + j];
-            *a = (float)((1.0 - left) * (double)*a + share * m->profile[j]);
-        }
-}
-
-/* ---- means ----------------------------------------------------------------------------------- */
-
 static void add_head(struct means *m)
 {
     for (int64_t i = 0; i < m->n * m->n; i++) {
@@ -97,14 +53,10 @@ static st_status add_heads(struct means *m, const st_trace *t, int64_t near, st_
 {
     st_trace_layer l;
     int64_t n_head = 0, n_layer = 0, cells = m->n * m->n;
-    STI_TRY(find_left_out(m, t, near, err));
     for (; st_trace_get_layer(t, n_layer, &l, NULL) == ST_OK; n_layer++) {
-        st_trace_samples s;
-        STI_TRY(st_trace_get_samples(t, n_layer, &s, err));
         memset(m->largest, 0, (size_t)cells * sizeof *m->largest);
         for (int64_t h = 0; h < l.n_head; h++, n_head++) {
             STI_TRY(st_trace_group_matrix(t, n_layer, h, m->one, err));
-            put_back(m, left_out(&s, l.head[h]), near);
             add_head(m);
         }
         for (int64_t i = 0; i < cells; i++)

@@ -9,8 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "analyse/vertical.h"
 #include "base/util.h"
+#include "sparsetrace/groups.h"
 
 void st_vertical_scores(const float *mean, int64_t n, int64_t near, double *score)
 {
@@ -51,6 +51,25 @@ double st_kurtosis(const double *x, int64_t n)
 
 /* ---- heads of traces ------------------------------------------------------------------------- */
 
+st_status st_trace_vertical(const st_trace *t, int64_t i, int64_t h, int64_t near, double *score,
+                            st_error *err)
+{
+    st_trace_info info;
+    float *mean;
+    size_t bytes;
+    st_status status;
+    st_trace_get_info(t, &info);
+    bytes = (size_t)(info.n_group * info.n_group) * sizeof *mean;
+    mean = sti_alloc(bytes);
+    if (mean == NULL)
+        return sti_fail_mem(err, bytes);
+    status = st_trace_group_matrix(t, i, h, mean, err);
+    if (status == ST_OK)
+        st_vertical_scores(mean, info.n_group, near, score);
+    sti_free(mean);
+    return status;
+}
+
 static int64_t count_heads(const st_trace *t)
 {
     st_trace_layer l;
@@ -75,13 +94,13 @@ struct sum {
 };
 
 /* Adds a trace; the first one names the heads. */
-static st_status add_trace(const st_trace *t, int64_t number, int64_t near, bool correct,
-                           st_receiver *receiver, int64_t n, struct sum *sum, st_error *err)
+static st_status add_trace(const st_trace *t, int64_t number, int64_t near, st_receiver *receiver,
+                           int64_t n, struct sum *sum, st_error *err)
 {
     st_trace_info info;
     st_trace_layer l;
     int64_t at = 0;
-    double *score, *profile = NULL;
+    double *score;
     st_status status = ST_OK;
     STI_TRY(check_trace(t, number, err));
     st_trace_get_info(t, &info);
@@ -92,8 +111,6 @@ static st_status add_trace(const st_trace *t, int64_t number, int64_t near, bool
     score = sti_alloc((size_t)info.n_group * sizeof *score);
     if (score == NULL)
         return sti_fail_mem(err, (size_t)info.n_group * sizeof *score);
-    if (correct)
-        status = sti_rest_profile(t, near, &profile, err);
     for (int64_t i = 0; status == ST_OK && i < info.n_layer; i++) {
         st_trace_get_layer(t, i, &l, NULL);
         for (int64_t h = 0; status == ST_OK && h < l.n_head; h++, at++) {
@@ -104,14 +121,13 @@ static st_status add_trace(const st_trace *t, int64_t number, int64_t near, bool
                 status = sti_fail(err, ST_ERR_ARG, number, "trace %lld records other heads",
                                   (long long)number);
             if (status == ST_OK)
-                status = sti_trace_vertical(t, i, h, near, profile, score, err);
+                status = st_trace_vertical(t, i, h, near, score, err);
             k = status == ST_OK ? st_kurtosis(score, info.n_group) : NAN;
             sum[at].kurtosis += isnan(k) ? 0.0 : k;
             sum[at].n += !isnan(k);
         }
     }
     sti_free(score);
-    sti_free(profile);
     return status;
 }
 
@@ -126,7 +142,7 @@ static int by_kurtosis(const void *x, const void *y)
 }
 
 st_status st_receivers_find(const st_trace *const *trace, int64_t n_trace, int64_t near,
-                            bool correct, st_receiver **receiver, int64_t *n, st_error *err)
+                            st_receiver **receiver, int64_t *n, st_error *err)
 {
     struct sum *sum;
     st_status status = ST_OK;
@@ -141,7 +157,7 @@ st_status st_receivers_find(const st_trace *const *trace, int64_t n_trace, int64
     if (*receiver == NULL || sum == NULL)
         status = sti_fail_mem(err, (size_t)*n * sizeof **receiver);
     for (int64_t t = 0; status == ST_OK && t < n_trace; t++)
-        status = add_trace(trace[t], t, near, correct, *receiver, *n, sum, err);
+        status = add_trace(trace[t], t, near, *receiver, *n, sum, err);
     for (int64_t i = 0; status == ST_OK && i < *n; i++)
         (*receiver)[i].kurtosis = sum[i].n > 0 ? sum[i].kurtosis / (double)sum[i].n : NAN;
     sti_free(sum);
@@ -174,10 +190,10 @@ static bool find_head(const st_trace *t, const st_receiver *r, int64_t *i, int64
 }
 
 st_status st_receiver_scores(const st_trace *t, const st_receiver *receiver, int64_t n,
-                             int64_t near, bool correct, double *score, st_error *err)
+                             int64_t near, double *score, st_error *err)
 {
     st_trace_info info;
-    double *one, *profile = NULL;
+    double *one;
     st_status status = ST_OK;
     st_trace_get_info(t, &info);
     STI_TRY(check_trace(t, 0, err));
@@ -186,21 +202,18 @@ st_status st_receiver_scores(const st_trace *t, const st_receiver *receiver, int
     one = sti_alloc((size_t)info.n_group * sizeof *one);
     if (one == NULL)
         return sti_fail_mem(err, (size_t)info.n_group * sizeof *one);
-    if (correct)
-        status = sti_rest_profile(t, near, &profile, err);
     for (int64_t j = 0; j < info.n_group; j++)
         score[j] = 0.0;
     for (int64_t k = 0; status == ST_OK && k < n; k++) {
         int64_t i, h;
         status = find_head(t, &receiver[k], &i, &h)
-                     ? sti_trace_vertical(t, i, h, near, profile, one, err)
+                     ? st_trace_vertical(t, i, h, near, one, err)
                      : sti_fail(err, ST_ERR_ARG, k, "L%d.H%d is not recorded", receiver[k].layer,
                                 receiver[k].head);
         for (int64_t j = 0; status == ST_OK && j < info.n_group; j++)
             score[j] += one[j] / (double)n;
     }
     sti_free(one);
-    sti_free(profile);
     return status;
 }
 

@@ -52,7 +52,7 @@ static st_status fill_scores(const st_trace *t, const st_receiver *r, sti_senten
     if (score == NULL || s->score == NULL || s->head == NULL || s->kurtosis == NULL)
         status = sti_fail_mem(err, (size_t)s->n * sizeof *score);
     else
-        status = st_receiver_scores(t, r, s->n_head, ST_NEAR, false, score, err);
+        status = st_receiver_scores(t, r, s->n_head, ST_NEAR, score, err);
     for (int64_t i = 0; status == ST_OK && i < s->n; i++)
         s->score[i] = (float)score[i];
     for (int64_t h = 0; status == ST_OK && h < s->n_head; h++) {
@@ -144,7 +144,7 @@ static st_status fill(const st_trace *t, int64_t cells, sti_sentences *s, st_err
     st_status status;
     s->n = t->info.n_group;
     STI_TRY(fill_spans(t, s, err));
-    STI_TRY(st_receivers_find(&t, 1, ST_NEAR, false, &receiver, &s->n_head, err));
+    STI_TRY(st_receivers_find(&t, 1, ST_NEAR, &receiver, &s->n_head, err));
     s->n_head = sti_min(s->n_head, HEADS);
     status = fill_scores(t, receiver, s, err);
     st_receivers_free(receiver);

@@ -33,7 +33,7 @@ def make_trace(path, n_group, seed, rows=0, heads=HEADS):
     n_tok = int(end[-1]) + 2
     nbq, nbk = -(-n_tok // 8), -(-n_tok // 4)
     tensors = {"groups": np.stack([end - width, end], 1).astype(np.int64)}
-    truth = {"width": width, "groups": tensors["groups"], "A": {}, "rows": {}, "recall": {}, "rest": {}}
+    truth = {"groups": tensors["groups"], "A": {}, "recall": {}}
     for layer in LAYERS:
         a = rng.random((heads, n_group, n_group)) ** 8 * (rng.random(n_group) ** 4)
         a = np.tril(a * (rng.random(a.shape) < 0.4)).astype(np.float32)
@@ -48,11 +48,9 @@ def make_trace(path, n_group, seed, rows=0, heads=HEADS):
         if rows:
             at = np.sort(rng.choice(n_tok, rows, replace=False)).astype(np.int64)
             recall = rng.random((heads, rows)).astype(np.float32)
-            rest = (rng.random((heads * rows, n_group)) ** 6 / n_group).astype(np.float32)
-            tensors.update({name + "cert_rows": at, name + "cert_recall": recall, name + "cert_rest": rest,
+            tensors.update({name + "cert_rows": at, name + "cert_recall": recall,
                             name + "cert_err": np.zeros((heads, rows), np.float32)})
-            truth["rows"][layer], truth["recall"][layer] = at, recall.astype(np.float64)
-            truth["rest"][layer] = rest.astype(np.float64).reshape(heads, rows, n_group)
+            truth["recall"][layer] = recall.astype(np.float64)
     geometry = {"n_tok": n_tok, "n_tok_run": n_tok, "bq": 8, "bk": 4, "complete": True, "row_begin": 0,
                 "row_end": n_tok, "mass_floor": 0.0,
                 "layers": [{"layer": layer, "n_head": heads, "kind": "sparse", "recorded": True, "kept_pairs": 1,
@@ -78,52 +76,27 @@ def certificate(truth, heads, rows):
             "worst_layer": LAYERS[layer], "worst_head": int(head), "err_mean": 0.0}
 
 
-def far_rows(truth, layer):
-    """[rows, groups]: does the certified row count for the group, that is, lie in a group NEAR or more behind it?"""
-    group_of = np.full(truth["groups"][-1, 1] + 10, -1)
-    for g, (begin, end) in enumerate(truth["groups"]):
-        group_of[begin:end] = g
-    at = group_of[truth["rows"][layer]]
-    return at[:, None] >= np.arange(len(truth["groups"]))[None, :] + NEAR
-
-
-def profile(truth):
-    """docs/method/receivers.md: what is left out of a token of each group, over all heads and their rows."""
-    total, count = np.zeros(len(truth["groups"])), np.zeros(len(truth["groups"]))
-    for layer, rest in truth["rest"].items():
-        far = far_rows(truth, layer)
-        total += (rest * far).sum((0, 1)) / truth["width"]
-        count += len(rest) * far.sum(0)
-    return np.where(count > 0, total / np.maximum(count, 1), 0)
-
-
-def vertical(truth, layer, head, correct):
+def vertical(truth, layer, head):
     """D: nanmean of each column over rows i >= j + NEAR."""
     a = truth["A"][layer][head].copy()
     n = len(a)
     i, j = np.indices(a.shape)
     a[i - j < NEAR] = np.nan
     with np.errstate(all="ignore"):
-        scores = np.array([np.nan if np.isnan(a[:, c]).all() else np.nanmean(a[:, c]) for c in range(n)])
-    if correct and layer in truth["rows"]:
-        far = far_rows(truth, layer)
-        left = (truth["rest"][layer][head] / truth["width"] * far).sum()
-        share = 0.2 * left / (profile(truth) * far).sum()
-        scores = scores * truth["recall"][layer][head].mean() + share * profile(truth)
-    return scores
+        return np.array([np.nan if np.isnan(a[:, c]).all() else np.nanmean(a[:, c]) for c in range(n)])
 
 
-def expected(truths, n_head, correct):
+def expected(truths, n_head):
     """[(kurtosis, layer, head)] of the receiver heads, and each trace's receiver scores."""
     heads = []
     for layer in LAYERS:
         for head in range(HEADS):
-            k = [scipy.stats.kurtosis(vertical(t, layer, head, correct), fisher=True, bias=True, nan_policy="omit")
+            k = [scipy.stats.kurtosis(vertical(t, layer, head), fisher=True, bias=True, nan_policy="omit")
                  for t in truths]
             heads.append((float(np.nanmean(k)), layer, head))
     heads.sort(key=lambda x: (-x[0], x[1], x[2]))
     heads = heads[:n_head]
-    return heads, [np.mean([vertical(t, x[1], x[2], correct) for x in heads], axis=0) for t in truths]
+    return heads, [np.mean([vertical(t, x[1], x[2]) for x in heads], axis=0) for t in truths]
 
 
 def run(*args, code=0):
@@ -133,12 +106,11 @@ def run(*args, code=0):
 
 
 @pytest.mark.parametrize("rows", [0, 9])
-@pytest.mark.parametrize("correct", [False, True])
-def test_receivers(tmp_path, rows, correct):
+def test_receivers(tmp_path, rows):
     files = [tmp_path / f"{i}.trace" for i in range(3)]
     truths = [make_trace(f, n, seed, rows) for seed, (f, n) in enumerate(zip(files, (30, 41, 12)))]
-    got = json.loads(run(*files, "--json", "--heads", 4, *(["--correct"] if correct else [])).stdout)
-    heads, scores = expected(truths, 4, correct)
+    got = json.loads(run(*files, "--json", "--heads", 4).stdout)
+    heads, scores = expected(truths, 4)
     assert [(h["layer"], h["head"]) for h in got["heads"]] == [h[1:] for h in heads]
     np.testing.assert_allclose([h["kurtosis"] for h in got["heads"]], [h[0] for h in heads], rtol=1e-6)
     for trace, want in zip(got["traces"], scores):
@@ -148,24 +120,12 @@ def test_receivers(tmp_path, rows, correct):
         assert trace["anchors"] == list(np.argsort(-np.nan_to_num(want, nan=-1), kind="stable")[:5])
 
 
-def put_back(truth, a, layer):
-    """docs/method/receivers.md: half of what the selection left out of far pairs, as certified rows tell."""
-    if not truth["rows"]:
-        return a
-    left = {k: 1 - r.mean(1) for k, r in truth["recall"].items()}
-    share = 0.5 * left[layer] / np.mean(list(left.values()))
-    i, j = np.indices(a.shape[1:])
-    full = (1 - left[layer])[:, None, None] * a + share[:, None, None] * profile(truth)[None, None, :]
-    return np.where(i - j >= NEAR, full, a)
-
-
 def logistic_scores(truth, weights):
     """include/sparsetrace/groups.h, dependencies, word by word."""
-    matrices = {layer: put_back(truth, truth["A"][layer], layer) for layer in LAYERS}
-    a = np.concatenate([matrices[layer] for layer in LAYERS])
+    a = np.concatenate([truth["A"][layer] for layer in LAYERS])
     mean, n = a.mean(0), a.shape[1]
     column = np.array([mean[j + NEAR:, j].mean() if j + NEAR < n else 0 for j in range(n)])
-    top = np.mean([matrices[layer].max(0) for layer in LAYERS], axis=0)
+    top = np.mean([truth["A"][layer].max(0) for layer in LAYERS], axis=0)
     i, j = np.indices((n, n))
     x1 = np.log(mean + 1e-6)
     x = [np.log(np.maximum(i - j, 1)), x1, x1 - np.log(column + 1e-6), np.log(np.sqrt(a).mean(0) + 1e-3),

@@ -136,34 +136,10 @@ def vertical(a):
     return np.array([a[j + NEAR :, j].mean() if j + NEAR < n else np.nan for j in range(n)])
 
 
-def corrected(path, score):
-    """docs/method/receivers.md: the kept share of each score, and the profile of what is left out."""
-    left, far, recall = {}, {}, {}
-    with safe_open(path, "np") as f:
-        groups = f.get_tensor("groups")
-        n, width = len(groups), groups[:, 1] - groups[:, 0]
-        for layer in {x[0] for x in score}:
-            name = f"layer.{layer}.cert_"
-            if name + "rest" not in f.keys():  # noqa: SIM118 — it is no dictionary
-                return score
-            rows, rec = f.get_tensor(name + "rows"), f.get_tensor(name + "recall")
-            inside = (rows[:, None] >= groups[:, 0]) & (rows[:, None] < groups[:, 1])
-            at = np.where(inside.any(1), inside.argmax(1), -1)
-            far[layer] = at[:, None] >= np.arange(n) + NEAR
-            rest = f.get_tensor(name + "rest").reshape(len(rec), len(rows), n) * far[layer] / width
-            for h in range(len(rec)):
-                left[layer, h], recall[layer, h] = rest[h], rec[h].mean()
-    count = sum(far[layer].sum(0) for layer, _ in score)
-    profile = np.divide(sum(x.sum(0) for x in left.values()), count, where=count > 0, out=np.zeros(n))
-    seen = {layer: (profile * x).sum() for layer, x in far.items()}  # 0: none of the layer's rows could look that far
-    share = {h: 0.2 * left[h].sum() / seen[h[0]] if seen[h[0]] > 0 else 0.0 for h in score}
-    return {h: recall[h] * v + share[h] * profile for h, v in score.items()}
-
-
 def test_receivers_and_anchors(traces):
     for t, path in traces:
         heads = matrices(path)[0]
-        score = corrected(path, {h: vertical(a) for h, a in heads.items()})
+        score = {h: vertical(a) for h, a in heads.items()}
         kurtosis = {h: scipy.stats.kurtosis(v, nan_policy="omit") for h, v in score.items()}
         best = sorted((h for h in kurtosis if np.isfinite(kurtosis[h])), key=lambda h: (-kurtosis[h], h))[:HEADS]
         named = [(h["layer"], h["head"]) for h in t["heads"]]  # of equals (one number above zero) any
