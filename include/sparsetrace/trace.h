@@ -44,8 +44,6 @@ typedef struct st_chunk {
     const float *last_recall; /* [n_head] the same for the sequence's last row, which no draw may */
     const float *last_err; /* miss; both NULL if it is not among these rows                     */
     const st_group_sums *groups; /* of these rows (attend.h), NULL: not wanted */
-    const float *cert_rest;      /* [n_head, n_cert, groups' n_group] exact mass that the certified
-                                    rows' selections leave out (st_group_rest); NULL: not known */
     /* [n_head, nbk of the whole sequence] size of what a head writes if it puts all its attention
      * on a key: mean over the block's keys of |W_O v|. Only with the rows that end the sequence;
      * NULL: not known */
@@ -299,8 +297,6 @@ typedef struct st_trace_samples {
     int64_t n_row;       /* 0: none, and the others NULL */
     const int64_t *rows; /* [n_row] positions, rising */
     const float *recall; /* [heads of the model, n_row] exact mass of the kept blocks */
-    const float *rest;   /* [recorded heads, n_row, n_group] exact mass of the other keys of each
-                            group; NULL: no groups */
 } st_trace_samples;
 
 /* i: as in st_trace_get_layer; ST_ERR_ARG if out of range. */

@@ -131,7 +131,6 @@ class Chunk(c.Structure):
         ("last_recall", PTR),
         ("last_err", PTR),
         ("groups", P(Group_Sums)),
-        ("cert_rest", PTR),
         ("value", PTR),
     ]
 

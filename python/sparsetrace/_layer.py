@@ -195,10 +195,7 @@ class Recorder:
         end = a.first_query + a.n_q
         self.count(layer, problem, True, *kept.pairs(problem))
         rows = self.certified(layer, a.first_query, end)
-        cert = None
-        if len(rows):
-            lost = None if kept.left is not None else self.groups  # else the sums have it already
-            cert = (rows, *_core.certify(problem, kept, done, rows, groups=lost, pool=pool))
+        cert = (rows, *_core.certify(problem, kept, done, rows, pool=pool)) if len(rows) else None
         last = None
         if self.cert_rows and a.first_query < self.n_tok <= end:
             last = _core.certify(problem, kept, done, [self.n_tok - 1 - a.first_query], pool=pool)

@@ -62,9 +62,9 @@ class Writer:
 
     def add(self, layer, problem, selection, mass, *, lse=None, exact=False, cert=None, last=None, sums=None):
         """One layer's rows: the problem they were, the selection, mass [nnz]. lse: [n_head, n_q] or None. exact:
-        attention read everything, the selection lists the heaviest. cert: (rows, recall, err) or (rows, recall, err,
-        rest), rows counted within the problem; last: (recall, err) [n_head, 1] of the sequence's last row. sums: what
-        attention gave between the writer's groups (Attended.groups)."""
+        attention read everything, the selection lists the heaviest. cert: (rows, recall, err), rows counted within the
+        problem; last: (recall, err) [n_head, 1] of the sequence's last row. sums: what attention gave between the
+        writer's groups (Attended.groups)."""
         fits(selection, problem)
         a, nnz = problem.a, len(selection.indices)
         held = [vector(mass, np.float32, (nnz,), "mass")]
@@ -91,8 +91,6 @@ class Writer:
             give("cert_rows", np.asarray(cert[0]) + a.first_query, np.int64, (n,))
             give("cert_recall", cert[1], np.float32, (a.n_head, n))
             give("cert_err", cert[2], np.float32, (a.n_head, n))
-            if len(cert) > 3 and self.groups is not None:
-                give("cert_rest", cert[3], np.float32, (a.n_head, n, len(self.groups)))
         if sums is not None:
             if self.groups is None or not np.array_equal(sums.groups, self.groups):
                 raise ValueError("sums are between other groups than the writer's")

@@ -151,7 +151,6 @@ struct record {
     int64_t n_row;
     bool has_last;
     st_group_sums groups;
-    st_group_rest rest; /* of the certified rows */
     float *value;
 };
 
@@ -164,7 +163,6 @@ static void record_free(struct record *r)
     sti_free(r->last_recall);
     sti_free(r->rows);
     sti_free(r->groups.sum);
-    sti_free(r->rest.rest);
     sti_free(r->value);
 }
 
@@ -194,18 +192,6 @@ static bool record_alloc(struct record *r, const st_attn *a, int64_t nnz, const 
            r->err_rel && r->rows && r->last_recall;
 }
 
-/* Room for what the certified rows lose by groups, if there are groups from which something is
- * missing. */
-static st_status rest_alloc(struct record *r, const st_attn *a, const st_selection *sel,
-                            const sti_settings *s, st_error *err)
-{
-    size_t bytes = (size_t)(a->n_head * r->n_row * s->p.n_group) * sizeof *r->rest.rest;
-    if (bytes == 0 || sel->share != NULL)
-        return ST_OK;
-    r->rest = (st_group_rest){s->p.group, s->p.n_group, sti_alloc(bytes)};
-    return r->rest.rest != NULL ? ST_OK : sti_fail_mem(err, bytes);
-}
-
 /* Exact attention of the certified rows, and of the sequence's last row if it is here. */
 static st_status certify(struct record *r, const st_attn *a, const st_attend_out *sparse,
                          const st_selection *sel, const sti_settings *s, int layer, st_pool *pool,
@@ -214,9 +200,7 @@ static st_status certify(struct record *r, const st_attn *a, const st_attend_out
     int64_t last = s->p.n_tok - 1 - a->first_query;
     r->n_row = certified_rows(s, layer, a, r->rows);
     r->has_last = s->p.cert_rows > 0 && last >= 0 && last < a->n_q;
-    STI_TRY(rest_alloc(r, a, sel, s, err));
-    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel,
-                       r->rest.rest != NULL ? &r->rest : NULL, err));
+    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel, NULL, err));
     return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, NULL,
                       err);
 }
@@ -239,7 +223,6 @@ static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *
                   .last_recall = r->has_last ? r->last_recall : NULL,
                   .last_err = r->has_last ? r->last_err : NULL,
                   .groups = r->groups.n_group > 0 ? &r->groups : NULL,
-                  .cert_rest = r->rest.rest,
                   .value = r->value};
     int64_t since = sti_now_ns();
     st_status status;

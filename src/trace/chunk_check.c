@@ -129,12 +129,6 @@ static st_status check_groups(const st_chunk *c, const sti_begin *begin, const s
                             c->layer, (long long)(i / n_group / n),
                             (long long)(first + i / n_group % n), (long long)(i % n_group),
                             (double)s->sum[i]);
-    for (int64_t i = 0; c->cert_rest != NULL && i < c->sel->n_head * c->n_cert * n_group; i++)
-        if (!(c->cert_rest[i] >= 0 && c->cert_rest[i] < INFINITY))
-            return sti_fail(err, ST_ERR_ARG, i,
-                            "layer %d, row %lld: %g of group %lld's mass is left out", c->layer,
-                            (long long)c->cert_rows[i / n_group % c->n_cert],
-                            (double)c->cert_rest[i], (long long)(i % n_group));
     return ST_OK;
 }
 

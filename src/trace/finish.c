@@ -28,13 +28,12 @@ typedef enum content {
     LSE,
     CERT_RECALL,
     CERT_ERR,
-    CERT_REST,
     VALUE,
     MASS,
     TEXT,
 } content;
 
-#define TENSORS_PER_LAYER 13
+#define TENSORS_PER_LAYER 12
 #define NAME_BYTES 40
 
 /* One tensor to be written. */
@@ -107,7 +106,6 @@ static void add_tensor(struct assembly *a, content what, int64_t i, int layer, s
         [LSE] = "lse",
         [CERT_RECALL] = "cert_recall",
         [CERT_ERR] = "cert_err",
-        [CERT_REST] = "cert_rest",
         [VALUE] = "value",
         [MASS] = "mass",
         [TEXT] = "text",
@@ -122,19 +120,6 @@ static void add_tensor(struct assembly *a, content what, int64_t i, int layer, s
         snprintf(item->name, sizeof item->name, "layer.%d.%s", layer, noun[what]);
     *t = (st_tensor){.name = item->name, .type = type, .n_dim = n1 < 0 ? 1 : 2, .shape = {n0, n1}};
     t->bytes = (size_t)n0 * (size_t)(n1 < 0 ? 1 : n1) * st_tensor_type_bytes(type);
-}
-
-/* Certified rows of a layer whose rest is known; 0 unless it is of all of them. */
-static int64_t n_rest(const struct assembly *a, const sti_journal_layer *l)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < l->n_chunk; i++) {
-        sti_chunk_head h = sti_journal_chunk(a->j, l->chunk[i]).h;
-        if (h.n_rest != h.n_cert)
-            return 0;
-        n += h.n_rest;
-    }
-    return n;
 }
 
 /* The layer's last chunk, which has the sizes of values if any has. */
@@ -182,12 +167,6 @@ static void list_tensors(struct assembly *a)
         const st_cert_samples *y = &a->samples.layer[s];
         add_tensor(a, CERT_RECALL, s, y->layer, ST_TENSOR_F32, y->n_head, y->n_row);
         add_tensor(a, CERT_ERR, s, y->layer, ST_TENSOR_F32, y->n_head, y->n_row);
-    }
-    for (int64_t l = 0; l < j->n_layer; l++) {
-        int64_t n = a->n_group > 0 ? n_rest(a, &j->layer[l]) : 0;
-        if (n > 0)
-            add_tensor(a, CERT_REST, l, j->layer[l].layer, ST_TENSOR_F32, j->layer[l].n_rec * n,
-                       a->n_group);
     }
     for (int64_t l = 0; l < j->n_layer; l++)
         if (last_chunk(a, &j->layer[l]).h.n_value > 0)
@@ -412,19 +391,6 @@ static st_status write_groups(struct assembly *a, const sti_journal_layer *l, co
     return ST_OK;
 }
 
-static st_status write_rest(struct assembly *a, const sti_journal_layer *l, st_error *err)
-{
-    for (int64_t h = 0; h < l->n_rec; h++)
-        for (int64_t i = 0; i < l->n_chunk; i++) {
-            sti_chunk c = sti_journal_chunk(a->j, l->chunk[i]);
-            for (int64_t r = 0; r < c.h.n_rest; r++)
-                STI_TRY(sti_outfile_write(a->out,
-                                          c.cert_rest + (h * c.h.n_rest + r) * c.h.rest_width,
-                                          (size_t)a->n_group * sizeof(float), err));
-        }
-    return ST_OK;
-}
-
 static st_status fill_lse(struct assembly *a, int64_t n, st_error *err)
 {
     static const float nothing = -INFINITY;
@@ -467,7 +433,6 @@ static st_status write_tensor(struct assembly *a, const struct item *it, size_t 
     case INDICES:
     case MASS: return write_entries(a, &j->layer[it->i], it->what, err);
     case LSE: return write_lse(a, &j->layer[it->i], err);
-    case CERT_REST: return write_rest(a, &j->layer[it->i], err);
     case VALUE: return sti_outfile_write(a->out, last_chunk(a, &j->layer[it->i]).value, bytes, err);
     case CERT_ROWS: return sti_outfile_write(a->out, a->samples.rows[it->i], bytes, err);
     case CERT_RECALL: return sti_outfile_write(a->out, a->samples.layer[it->i].recall, bytes, err);

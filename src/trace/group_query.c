@@ -51,7 +51,6 @@ st_status st_trace_get_samples(const st_trace *t, int64_t i, st_trace_samples *s
         return ST_OK;
     samples->rows = l->cert_rows->data;
     samples->recall = l->cert_recall->data;
-    samples->rest = l->cert_rest == NULL ? NULL : l->cert_rest->data;
     samples->n_row = l->cert_rows->shape[0];
     return ST_OK;
 }

@@ -47,7 +47,6 @@ typedef struct sti_chunk_head {
     int64_t n_cert;
     int64_t kept_pairs, visible_pairs;
     int64_t first_group, n_group, group_nnz; /* groups that the chunk's rows touch */
-    int64_t n_rest, rest_width;              /* n_cert and begin.n_group, or both 0 */
     int64_t n_value;                         /* nbk of the whole sequence, or 0 */
 } sti_chunk_head;
 
@@ -63,12 +62,11 @@ typedef struct sti_chunk {
     const float *lse;             /* [n_rec, n_lse] */
     const float *cert_recall;     /* [n_head, n_cert] */
     const float *cert_err;        /* [n_head, n_cert] */
-    const float *cert_rest;       /* [n_rec, n_rest, rest_width] */
     const float *value;           /* [n_rec, n_value] */
     const uint16_t *mass;         /* [nnz] */
 } sti_chunk;
 
-#define STI_CHUNK_ARRAYS 13
+#define STI_CHUNK_ARRAYS 12
 
 /* Byte sizes of a chunk's arrays, in the order of sti_chunk. The head's fields are within the
  * limits above (no overflow then). */

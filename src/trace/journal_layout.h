@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define JOURNAL_MAGIC "STPART2\n"
+#define JOURNAL_MAGIC "STPART3\n"
 #define RECORD_MAGIC 0x43525453u /* "STRC" */
 
 struct journal_head {

@@ -20,19 +20,18 @@
 
 void sti_chunk_sizes(const sti_chunk_head *h, size_t bytes[STI_CHUNK_ARRAYS])
 {
-    bytes[0] = (size_t)(h->n_rec * h->nbq + 1) * sizeof(int64_t);               /* indptr */
-    bytes[1] = (size_t)h->n_cert * sizeof(int64_t);                             /* cert_rows */
-    bytes[2] = (size_t)(h->n_rec * h->n_group + 1) * sizeof(int64_t);           /* group_indptr */
-    bytes[3] = (size_t)h->n_rec * sizeof(int32_t);                              /* head */
-    bytes[4] = (size_t)h->nnz * sizeof(int32_t);                                /* indices */
-    bytes[5] = (size_t)h->group_nnz * sizeof(int32_t);                          /* group_indices */
-    bytes[6] = (size_t)h->group_nnz * sizeof(float);                            /* group_sum */
-    bytes[7] = (size_t)(h->n_rec * h->n_lse) * sizeof(float);                   /* lse */
-    bytes[8] = (size_t)(h->n_head * h->n_cert) * sizeof(float);                 /* cert_recall */
-    bytes[9] = bytes[8];                                                        /* cert_err */
-    bytes[10] = (size_t)(h->n_rec * h->n_rest * h->rest_width) * sizeof(float); /* cert_rest */
-    bytes[11] = (size_t)(h->n_rec * h->n_value) * sizeof(float);                /* value */
-    bytes[12] = (size_t)h->nnz * sizeof(uint16_t);                              /* mass */
+    bytes[0] = (size_t)(h->n_rec * h->nbq + 1) * sizeof(int64_t);     /* indptr */
+    bytes[1] = (size_t)h->n_cert * sizeof(int64_t);                   /* cert_rows */
+    bytes[2] = (size_t)(h->n_rec * h->n_group + 1) * sizeof(int64_t); /* group_indptr */
+    bytes[3] = (size_t)h->n_rec * sizeof(int32_t);                    /* head */
+    bytes[4] = (size_t)h->nnz * sizeof(int32_t);                      /* indices */
+    bytes[5] = (size_t)h->group_nnz * sizeof(int32_t);                /* group_indices */
+    bytes[6] = (size_t)h->group_nnz * sizeof(float);                  /* group_sum */
+    bytes[7] = (size_t)(h->n_rec * h->n_lse) * sizeof(float);         /* lse */
+    bytes[8] = (size_t)(h->n_head * h->n_cert) * sizeof(float);       /* cert_recall */
+    bytes[9] = bytes[8];                                              /* cert_err */
+    bytes[10] = (size_t)(h->n_rec * h->n_value) * sizeof(float);      /* value */
+    bytes[11] = (size_t)h->nnz * sizeof(uint16_t);                    /* mass */
 }
 
 static bool within(int64_t x, int64_t lo, int64_t hi)
@@ -50,9 +49,6 @@ static bool head_ok(const sti_chunk_head *h, const sti_begin *b, const st_group 
     n_group = st_groups_touched(group, b->n_group, h->first_query, end, &first);
     if (h->n_rec > 0 ? h->n_group != n_group || (n_group > 0 && h->first_group != first)
                      : h->n_group != 0)
-        return false;
-    if ((h->n_rest != 0 || h->rest_width != 0) &&
-        (h->n_rec == 0 || h->n_rest != h->n_cert || h->rest_width != b->n_group))
         return false;
     if (h->n_value != 0 &&
         (h->n_rec == 0 || end != b->n_tok || h->n_value != sti_ceil_div(b->n_tok, b->bk)))
@@ -92,9 +88,8 @@ static sti_chunk view_chunk(const uint8_t *payload)
     c.lse = (const float *)at[7];
     c.cert_recall = (const float *)at[8];
     c.cert_err = (const float *)at[9];
-    c.cert_rest = (const float *)at[10];
-    c.value = (const float *)at[11];
-    c.mass = (const uint16_t *)at[12];
+    c.value = (const float *)at[10];
+    c.mass = (const uint16_t *)at[11];
     return c;
 }
 
@@ -136,9 +131,6 @@ static bool groups_ok(const sti_chunk *c, int64_t n_group)
             return false;
     for (int64_t i = 0; i < c->h.group_nnz; i++)
         if (!(c->group_sum[i] >= 0 && c->group_sum[i] < INFINITY))
-            return false;
-    for (int64_t i = 0; i < c->h.n_rec * c->h.n_rest * c->h.rest_width; i++)
-        if (!(c->cert_rest[i] >= 0 && c->cert_rest[i] <= 1))
             return false;
     return true;
 }

@@ -195,12 +195,8 @@ static st_status open_samples(const st_trace *t, sti_layer *l, st_error *err)
                            "%s is empty", name);
     STI_TRY(need_tensor(t, layer_name(name, layer, "cert_recall"), ST_TENSOR_F32, l->n_head, n_row,
                         &l->cert_recall, err));
-    STI_TRY(need_tensor(t, layer_name(name, layer, "cert_err"), ST_TENSOR_F32, l->n_head, n_row,
-                        &l->cert_err, err));
-    if (t->groups == NULL || !l->recorded)
-        return ST_OK;
-    return find_tensor(t, layer_name(name, layer, "cert_rest"), ST_TENSOR_F32,
-                       l->pub.n_head * n_row, t->info.n_group, &l->cert_rest, err);
+    return need_tensor(t, layer_name(name, layer, "cert_err"), ST_TENSOR_F32, l->n_head, n_row,
+                       &l->cert_err, err);
 }
 
 static st_status open_groups(st_trace *t, st_error *err)

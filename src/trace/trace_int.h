@@ -16,8 +16,8 @@ typedef struct sti_layer {
     bool recorded;
     int64_t n_head; /* of the model */
     const st_tensor *head, *indptr, *indices, *mass, *lse, *value;
-    const st_tensor *cert_rows, *cert_recall, *cert_err;                    /* NULL: no samples */
-    const st_tensor *group_indptr, *group_indices, *group_mean, *cert_rest; /* NULL: no groups */
+    const st_tensor *cert_rows, *cert_recall, *cert_err;        /* NULL: no samples */
+    const st_tensor *group_indptr, *group_indices, *group_mean; /* NULL: no groups */
 } sti_layer;
 
 struct st_trace {

@@ -136,11 +136,6 @@ static st_status check_samples(const st_trace *t, const sti_layer *l, st_error *
                        l->cert_rows->name, (long long)i, (long long)row[i],
                        (long long)t->info.n_tok - 1);
     STI_TRY(check_floats(l->cert_recall, 0, 1, err));
-    for (int64_t i = 0; l->cert_rest != NULL && i < (int64_t)l->cert_rest->bytes / 4; i++)
-        if (!(((const float *)l->cert_rest->data)[i] >= 0 &&
-              ((const float *)l->cert_rest->data)[i] <= 1))
-            return BAD(l->cert_rest, i, "%s: number %lld is not 0..1", l->cert_rest->name,
-                       (long long)i);
     return check_floats(l->cert_err, 0, FLT_MAX, err);
 }
 

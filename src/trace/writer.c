@@ -76,7 +76,6 @@ void sti_writer_free_memory(st_trace_writer *w)
     sti_free(w->enc_value);
     sti_free(w->enc_group_indptr);
     sti_free(w->enc_group_sum);
-    sti_free(w->enc_rest);
     sti_free(w->state);
     sti_free(w->enc_head);
     sti_free(w->enc_indices);
@@ -306,23 +305,6 @@ static st_status encode_groups(st_trace_writer *w, const st_chunk *c, st_error *
     return ST_OK;
 }
 
-/* What the certified rows lose, of the recorded heads. */
-static st_status encode_rest(st_trace_writer *w, const st_chunk *c, st_error *err)
-{
-    int64_t n = w->begin.n_group * c->n_cert;
-    if (c->cert_rest == NULL || n == 0 || w->h.n_rec == 0)
-        return ST_OK;
-    w->h.n_rest = c->n_cert;
-    w->h.rest_width = w->begin.n_group;
-    GROW(w, rest, w->h.n_rec * n);
-    for (int64_t i = 0; i < w->h.n_rec; i++)
-        for (int64_t k = 0; k < n; k++) {
-            float x = c->cert_rest[w->enc_head[i] * n + k];
-            w->enc_rest[i * n + k] = x < 1 ? x : 1;
-        }
-    return ST_OK;
-}
-
 /* The sizes of values, of the recorded heads. */
 static st_status encode_value(st_trace_writer *w, const st_chunk *c, st_error *err)
 {
@@ -356,8 +338,8 @@ static st_status append_chunk(st_trace_writer *w, const st_chunk *c, st_error *e
         {&w->h, sizeof w->h},      {w->enc_indptr, 0},    {c->cert_rows, 0},
         {w->enc_group_indptr, 0},  {w->enc_head, 0},      {w->enc_indices, 0},
         {w->enc_group_indices, 0}, {w->enc_group_sum, 0}, {w->enc_lse, 0},
-        {w->enc_recall, 0},        {w->enc_err, 0},       {w->enc_rest, 0},
-        {w->enc_value, 0},         {w->enc_mass, 0},
+        {w->enc_recall, 0},        {w->enc_err, 0},       {w->enc_value, 0},
+        {w->enc_mass, 0},
     };
     sti_chunk_sizes(&w->h, size);
     for (int i = 0; i < STI_CHUNK_ARRAYS; i++)
@@ -373,7 +355,6 @@ st_status st_trace_writer_add(st_trace_writer *w, const st_chunk *c, st_error *e
     STI_TRY(encode_head(w, c, err));
     STI_TRY(encode_rows(w, c, err));
     STI_TRY(encode_groups(w, c, err));
-    STI_TRY(encode_rest(w, c, err));
     STI_TRY(encode_value(w, c, err));
     STI_TRY(encode_certificate(w, c, err));
     STI_TRY(append_chunk(w, c, err));

@@ -28,8 +28,8 @@ struct st_trace_writer {
     int32_t *enc_head, *enc_indices, *enc_group_indices;
     int64_t *enc_indptr, *enc_group_indptr;
     uint16_t *enc_mass;
-    float *enc_lse, *enc_recall, *enc_err, *enc_group_sum, *enc_rest, *enc_value;
-    int64_t cap_group_indices, cap_group_indptr, cap_group_sum, cap_rest, cap_value;
+    float *enc_lse, *enc_recall, *enc_err, *enc_group_sum, *enc_value;
+    int64_t cap_group_indices, cap_group_indptr, cap_group_sum, cap_value;
     int64_t cap_head, cap_indices, cap_indptr, cap_mass, cap_lse, cap_recall, cap_err;
 };
 

@@ -141,7 +141,7 @@ make_places() {
     printf 'once upon a time there was no model here\n' >text.gguf
     printf 'GGUF' >short.gguf
     printf 'GGUF\3\0\0\0 and so on' >model.gguf
-    printf 'STPART2\n and so on' >left.part
+    printf 'STPART3\n and so on' >left.part
     head -c 4096 /dev/zero >zeros.gguf
     cp old.csv old.json
     cp old.csv old.npz

@@ -68,12 +68,6 @@ static inline float sample_share(int l, int h, int64_t r, int64_t j)
     return (float)((r * 5 + j * 3 + h + l) % 7) / 512.0f;
 }
 
-/* What a certified row leaves out of group j. */
-static inline float sample_rest(int l, int h, int64_t r, int64_t j)
-{
-    return (float)((r * 3 + j * 5 + h + l) % 11) / 128.0f;
-}
-
 /* Size of the values of key block c. */
 static inline float sample_value(int l, int h, int64_t c)
 {
@@ -102,7 +96,7 @@ typedef struct sample_chunk {
     float *mass, *lse, *recall, *err;
     int64_t *rows;
     st_group_sums groups;
-    float *rest, *value;
+    float *value;
 } sample_chunk;
 
 static inline void sample_chunk_free(sample_chunk *x)
@@ -115,32 +109,25 @@ static inline void sample_chunk_free(sample_chunk *x)
     free(x->err);
     free(x->rows);
     free(x->groups.sum);
-    free(x->rest);
     free(x->value);
 }
 
-/* Fills in the sums and rests of a chunk's rows [first, end). */
+/* Fills in the sums of a chunk's rows [first, end). */
 static inline void sample_chunk_groups(sample_chunk *x, const sample *s, int l, int64_t first,
                                        int64_t end)
 {
     st_group_sums *g = &x->groups;
-    int64_t n_cert = x->chunk.n_cert, n = s->n_group, at = 0;
+    int64_t n = s->n_group, at = 0;
     *g = (st_group_sums){.group = s->group, .n_group = n};
     g->n = st_groups_touched(s->group, n, first, end, &g->first);
     g->sum = calloc((size_t)(s->n_head[l] * g->n * n) + 1, sizeof *g->sum);
-    x->rest = malloc((size_t)(s->n_head[l] * n_cert * n) * sizeof *x->rest + 1);
-    for (int h = 0; h < s->n_head[l]; h++) {
+    for (int h = 0; h < s->n_head[l]; h++)
         for (int64_t i = g->first; i < g->first + g->n; i++, at += n)
             for (int64_t r = first; r < end; r++)
                 for (int64_t j = 0; j <= i && r >= s->group[i].begin && r < s->group[i].end; j++)
                     g->sum[at + j] +=
                         sample_share(l, h, r, j) * (float)(s->group[j].end - s->group[j].begin);
-        for (int64_t i = 0; i < n_cert; i++)
-            for (int64_t j = 0; j < n; j++)
-                x->rest[(h * n_cert + i) * n + j] = sample_rest(l, h, x->rows[i], j);
-    }
     x->chunk.groups = g;
-    x->chunk.cert_rest = x->rest;
 }
 
 static inline void sample_chunk_value(sample_chunk *x, const sample *s, int l)
@@ -170,7 +157,7 @@ static inline void sample_chunk_make(sample_chunk *x, const sample *s, int l, in
                             .indptr = malloc((size_t)(n_head * nbq + 1) * 8),
                             .indices = malloc(room * 4 + 4)};
     x->groups = (st_group_sums){.n = 0};
-    x->rest = x->value = NULL;
+    x->value = NULL;
     x->mass = malloc(room * 4 + 4);
     x->lse = malloc(n_lse * 4);
     x->recall = malloc(n_lse * 4);
@@ -410,7 +397,7 @@ static inline int64_t sample_use(const st_trace *t)
         st_trace_samples x;
         for (int64_t h = 0; st_trace_group_matrix(t, i, h, mean, NULL) == ST_OK; h++)
             sum += mean[0] > 0;
-        sum += st_trace_get_samples(t, i, &x, NULL) == ST_OK && x.rest != NULL && x.rest[0] > 0;
+        sum += st_trace_get_samples(t, i, &x, NULL) == ST_OK && x.n_row > 0 && x.recall[0] > 0;
     }
     for (int64_t i = 0; st_trace_get_layer(t, i, &y, NULL) == ST_OK; i++)
         for (int64_t j = 0; y.lse != NULL && j < y.n_head * info.n_tok; j++)

@@ -65,9 +65,7 @@ static void test_round_trip(void)
     CHECK_EQ(x.n_row, 7);
     for (int h = 0; h < 3; h++)
         for (int64_t r = 0; r < x.n_row; r++)
-            for (int64_t j = 0; j < SAMPLE_GROUPS; j++)
-                CHECK(x.rest[(h * x.n_row + r) * SAMPLE_GROUPS + j] ==
-                      sample_rest(1, h, x.rows[r], j));
+            CHECK(x.recall[h * x.n_row + r] == sample_recall(1, h, x.rows[r]));
     CHECK_STATUS(st_trace_group_matrix(t, 3, 0, mean, NULL), ST_ERR_ARG);
     CHECK_STATUS(st_trace_group_matrix(t, 0, 2, mean, NULL), ST_ERR_ARG);
     CHECK_STATUS(st_trace_get_samples(t, -1, &x, NULL), ST_ERR_ARG);
@@ -129,7 +127,7 @@ static void test_bad_chunks(void)
     st_group overlap[] = {{0, 5}, {4, 8}};
     st_trace_writer *w;
     st_error err;
-    for (int bad = 0; bad < 5; bad++) {
+    for (int bad = 0; bad < 4; bad++) {
         sample_chunk x;
         CHECK_STATUS(st_trace_writer_create(sample_path("bad.safetensors"), s.n_tok, s.bq, s.bk,
                                             &opt, &w, NULL),
@@ -142,8 +140,6 @@ static void test_bad_chunks(void)
         if (bad == 2)
             x.groups.sum[3] = NAN;
         if (bad == 3)
-            x.rest[2] = -1;
-        if (bad == 4)
             x.groups.n_group--;
         CHECK_STATUS(st_trace_writer_add(w, &x.chunk, &err), ST_ERR_ARG);
         CHECK(strstr(err.message, "layer 1") != NULL);
@@ -176,7 +172,6 @@ static void test_bad_files(void)
         {"layer.3.group_mean", 1, 0x7fc00000, 4},
         {"layer.3.group_mean", 1, 0, 4},
         {"layer.3.group_mean", 1, 0x40000000, 4},
-        {"layer.0.cert_rest", 5, (int64_t)0xbf800000, 4},
     };
     sample s = grouped();
     st_trace_options opt = options();

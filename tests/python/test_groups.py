@@ -11,6 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 import scipy.stats
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 CLI = os.environ["ST_CLI"]
@@ -145,6 +146,19 @@ def test_edges(tmp_path, rows):
         best = np.sort(want[i, :i - NEAR + 1])[::-1][:3]
         np.testing.assert_allclose([e[2] for e in mine], best, rtol=1e-4)
         np.testing.assert_allclose([want[i, e[1]] for e in mine], best, rtol=1e-4)
+
+
+def test_older_files(tmp_path):
+    """They may have `layer.<l>.cert_rest`: neither its numbers nor its shape matter."""
+    make_trace(tmp_path / "t", 30, 5, rows=9)
+    with safe_open(tmp_path / "t", "np") as f:
+        meta, tensors = f.metadata(), {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+    said = run(tmp_path / "t", "--json", "--edges", 3).stdout
+    for rest in (np.full((HEADS * 9, 30), 0.02, np.float32), np.full(7, np.nan, np.float32)):
+        save_file(tensors | {f"layer.{layer}.cert_rest": rest for layer in LAYERS}, tmp_path / "t", meta)
+        assert run(tmp_path / "t", "--json", "--edges", 3).stdout == said
+        done = subprocess.run([CLI, "check", tmp_path / "t"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_near(tmp_path):

@@ -88,18 +88,6 @@ def test_layouts_agree(tmp_path, pieces):
         assert np.abs(rough[layer][0] - want / area).max() < 1e-6
 
 
-def test_rest(tmp_path, pieces):
-    """What the certified rows leave out of all groups and what they keep is everything."""
-    n = len(pieces) - 1
-    edges = list(range(0, n, 7)) + [n]
-    trace(tmp_path / "t", [(pieces[a], pieces[b]) for a, b in zip(edges, edges[1:])], "--k", 9, "--cert-rows", 12)
-    with safe_open(tmp_path / "t", "np") as f:
-        for layer in (0, 11, 29):
-            recall, rest = f.get_tensor(f"layer.{layer}.cert_recall"), f.get_tensor(f"layer.{layer}.cert_rest")
-            assert recall.min() < 0.97
-            np.testing.assert_allclose(recall.ravel() + rest.sum(1), 1, atol=1e-4)
-
-
 @pytest.mark.parametrize("spans, says", [
     ("0 5\n3 9\n", "span 2: bytes 3 to 9"),
     ("0 5\n9 7\n", "span 2: bytes 9 to 7"),
