@@ -144,7 +144,7 @@ static st_status certify(const st_attn *a, const st_attend_out *out, struct resu
     r->recall = out_need((size_t)(r->n_row * a->n_head) * sizeof *r->recall);
     for (int64_t i = 0; i < r->n_row; i++)
         r->rows[i] = (i + 1) * a->n_q / r->n_row - 1;
-    status = st_certify(a, r->sel, out, r->rows, r->n_row, pool, r->recall, NULL, NULL, err);
+    status = st_certify(a, r->sel, out, r->rows, r->n_row, pool, r->recall, NULL, err);
     r->recall_worst = 1.0;
     for (int h = 0; status == ST_OK && h < a->n_head; h++) {
         double mean = 0.0;

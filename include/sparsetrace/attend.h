@@ -58,27 +58,17 @@ ST_API st_status st_attend_exact_heaviest(const st_attn *a, int bq, int bk, int6
  * 0.1 s. */
 ST_API double st_attend_peak(void);
 
-/* What a selection leaves out, by groups of tokens. */
-typedef struct st_group_rest {
-    const st_group *group; /* [n_group] in: passes st_groups_check */
-    int64_t n_group;
-    float *rest; /* [n_head, n_row, n_group], filled in: exact probability of the group's keys that
-                    lie in no kept block */
-} st_group_rest;
-
 /* Exact attention of n_row rows against what the sparse run did there.
  *   rows     [n_row] ascending row numbers, 0 <= rows < a->n_q
  *   recall   [n_head, n_row] exact mass of the kept blocks, 0..1                    (may be NULL)
  *   err_rel  [n_head, n_row] |out_sparse - out_exact| / |out_exact|, Euclid, at most 1e6
  *                                                                                   (may be NULL)
- *   rest     see above                                                              (may be NULL)
  * `sparse` is the filled output of st_attend. Costs O(n_row * n_k * d). Errors: ST_ERR_ARG (a row
  * that is not within the queries: its index is the error's position; a bias; err_rel without v or
- * the sparse output; what st_attn_check, st_groups_check and a selection of another shape give),
- * ST_ERR_MEM. */
+ * the sparse output; what st_attn_check and a selection of another shape give), ST_ERR_MEM. */
 ST_API st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
                             const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
-                            float *err_rel, const st_group_rest *rest, st_error *err);
+                            float *err_rel, st_error *err);
 
 #ifdef __cplusplus
 }

@@ -109,10 +109,6 @@ class Attend_Out(c.Structure):
     ]
 
 
-class Group_Rest(c.Structure):
-    _fields_ = [("group", PTR), ("n_group", I64), ("rest", PTR)]
-
-
 class Chunk(c.Structure):
     _fields_ = [
         ("layer", I32),
@@ -344,7 +340,6 @@ STRUCTS = (
     Group,
     Group_Sums,
     Attend_Out,
-    Group_Rest,
     Chunk,
     Certificate,
     Trace_Options,
@@ -399,7 +394,7 @@ FUNCTIONS = {
     "st_attend": (ST, [P(Attn), P(Selection), PTR, P(Attend_Out), E]),
     "st_attend_exact": (ST, [P(Attn), PTR, P(Attend_Out), E]),
     "st_attend_exact_heaviest": (ST, [P(Attn), I32, I32, I64, PTR, P(Attend_Out), P(P(Selection)), E]),
-    "st_certify": (ST, [P(Attn), P(Selection), P(Attend_Out), PTR, I64, PTR, PTR, PTR, P(Group_Rest), E]),
+    "st_certify": (ST, [P(Attn), P(Selection), P(Attend_Out), PTR, I64, PTR, PTR, PTR, E]),
     "st_trace_writer_create": (ST, [STR, I64, I32, I32, P(Trace_Options), P(PTR), E]),
     "st_trace_writer_add": (ST, [PTR, P(Chunk), E]),
     "st_trace_writer_tokens": (ST, [PTR, PTR, PTR, STR, E]),

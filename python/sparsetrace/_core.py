@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _abi
 from ._arrays import Operand, vector, view, whole
-from ._spans import GroupSums, groups_array
+from ._spans import GroupSums
 
 BLOCK_MAX, INT32_MAX = 1024, 2**31 - 1
 
@@ -399,20 +399,15 @@ def attend_exact_heaviest(problem, k, bq=32, bk=16, *, groups=None, pool=None):
     return got, Selection(found)
 
 
-def certify(problem, selection, attended, rows, *, groups=None, pool=None):
+def certify(problem, selection, attended, rows, *, pool=None):
     """Exact attention of some rows against what the sparse run did there -> recall, err: float32 [n_head, len(rows)]
     each; the exact mass of the kept blocks, and |sparse - exact| / |exact| of the output. rows: ascending row
-    numbers. With groups [S, 2] also -> rest float32 [n_head, len(rows), S]: exact mass of each that was not kept."""
+    numbers."""
     fits(selection, problem)
     a, rows = problem.a, vector(rows, np.int64, (-1,), "rows")
     if attended.struct.owner[0].shape != (a.n_q, a.n_head, a.d_v):
         raise ValueError(f"attended is of the shape {attended.struct.owner[0].shape}, not of the problem's")
     recall, err = (np.empty((a.n_head, len(rows)), np.float32) for _ in range(2))
-    rest = lost = None
-    if groups is not None:
-        groups = groups_array(groups, INT32_MAX)
-        rest = np.empty((a.n_head, len(rows), len(groups)), np.float32)
-        lost = c.byref(_abi.Group_Rest(groups.ctypes.data, len(groups), rest.ctypes.data))
     handle, lock = turn(pool)
     with lock:
         _abi.call(
@@ -425,6 +420,5 @@ def certify(problem, selection, attended, rows, *, groups=None, pool=None):
             handle,
             recall.ctypes.data,
             err.ctypes.data,
-            lost,
         )
-    return (recall, err) if rest is None else (recall, err, rest)
+    return recall, err

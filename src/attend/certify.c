@@ -16,49 +16,13 @@ struct certify {
     const int64_t *rows;
     int64_t n_row;
     float *recall, *err_rel;
-    const st_group_rest *rest;
     float *out_buf; /* [n_thread, d_v] */
 };
 
-/* Cuts segments at the groups' edges too, in place behind the old ones. Gives their number; -1: out
- * of memory. */
-static int64_t cut_at_groups(sti_job_thread *t, int64_t n_seg, const st_group_rest *x)
-{
-    int64_t n = 0, g = 0, room = n_seg + 2 * x->n_group;
-    sti_segment *from;
-    if (!sti_grow((void **)&t->seg, &t->cap_seg, n_seg + room, sizeof *t->seg))
-        return -1;
-    from = t->seg + room;
-    memmove(from, t->seg, (size_t)n_seg * sizeof *from);
-    for (int64_t s = 0; s < n_seg; s++)
-        for (int64_t key = from[s].key; key < from[s].end;) {
-            int64_t end = from[s].end;
-            while (g < x->n_group && x->group[g].end <= key)
-                g++;
-            if (g < x->n_group)
-                end = sti_min(end, key < x->group[g].begin ? x->group[g].begin : x->group[g].end);
-            t->seg[n++] = (sti_segment){key, end, from[s].item, 0, 0};
-            key = end;
-        }
-    return n;
-}
-
-/* Adds a segment's share to the group that it lies in. *g: not behind that group. */
-static void add_rest(const st_group_rest *x, float *rest, const sti_segment *seg, int64_t *g,
-                     float share)
-{
-    while (*g < x->n_group && x->group[*g].end <= seg->key)
-        (*g)++;
-    if (*g < x->n_group && x->group[*g].begin <= seg->key)
-        rest[*g] += share;
-}
-
-/* Share of lane r's exact mass on the blocks kept for head h and query block qb; that on the others
- * is added to rest [n_group], unless x is NULL. */
+/* Share of lane r's exact mass on the blocks kept for head h and query block qb. */
 static float kept_share(const sti_job_thread *t, int64_t n_seg, const st_selection *sel, int h,
-                        int64_t qb, int r, const st_group_rest *x, float *rest)
+                        int64_t qb, int r)
 {
-    int64_t g = 0;
     int64_t row = (int64_t)h * sel->nbq + qb - sel->first_blk;
     int64_t i = sel->indptr[row], end = sel->indptr[row + 1];
     double share = 0.0;
@@ -67,8 +31,6 @@ static float kept_share(const sti_job_thread *t, int64_t n_seg, const st_selecti
             i++;
         if (i < end && sel->indices[i] == t->seg[s].item)
             share += sti_tile_share(t->work, s, r);
-        else if (x != NULL)
-            add_rest(x, rest, &t->seg[s], &g, sti_tile_share(t->work, s, r));
     }
     return share > 1.0 ? 1.0f : (float)share;
 }
@@ -109,8 +71,6 @@ static void certify_task(void *ctx, int64_t task, int thread)
     for (int r = 0; r < tile.n; r++)
         tile.row[r] = c->rows[sample_of(c, kv, nr, r, &tile.head[r])];
     n_seg = sti_visible_segments(t, a, &tile, c->sel->bk);
-    if (c->rest != NULL && n_seg > 0)
-        n_seg = cut_at_groups(t, n_seg, c->rest);
     if (n_seg < 0 || !sti_tile_run(t->work, &tile, t->seg, n_seg, c->err_rel != NULL, true)) {
         t->failed = true;
         return;
@@ -120,15 +80,9 @@ static void certify_task(void *ctx, int64_t task, int thread)
         int64_t i = sample_of(c, kv, nr, r, &h), row = tile.row[r];
         const float *got =
             c->sparse->out + row * c->sparse->stride_tok + h * c->sparse->stride_head;
-        float *rest = NULL, share;
-        if (c->rest != NULL) {
-            rest = c->rest->rest + (h * c->n_row + i) * c->rest->n_group;
-            memset(rest, 0, (size_t)c->rest->n_group * sizeof *rest);
-        }
-        share =
-            kept_share(t, n_seg, c->sel, h, (a->first_query + row) / c->sel->bq, r, c->rest, rest);
         if (c->recall != NULL)
-            c->recall[h * c->n_row + i] = share;
+            c->recall[h * c->n_row + i] =
+                kept_share(t, n_seg, c->sel, h, (a->first_query + row) / c->sel->bq, r);
         if (c->err_rel != NULL) {
             sti_tile_output(t->work, r, exact);
             c->err_rel[h * c->n_row + i] = relative_error(got, exact, a->d_v);
@@ -138,22 +92,19 @@ static void certify_task(void *ctx, int64_t task, int thread)
 
 st_status st_certify(const st_attn *a, const st_selection *sel, const st_attend_out *sparse,
                      const int64_t *rows, int64_t n_row, st_pool *pool, float *recall,
-                     float *err_rel, const st_group_rest *rest, st_error *err)
+                     float *err_rel, st_error *err)
 {
     struct certify c = {.sel = sel, .sparse = sparse, .rows = rows, .n_row = n_row};
     int64_t n_tile;
     bool ok;
     c.recall = recall;
     c.err_rel = err_rel;
-    c.rest = rest != NULL && rest->n_group > 0 ? rest : NULL;
     STI_TRY(st_attn_check(a, err));
     STI_TRY(sti_check_selection(a, sel, err));
     for (int64_t i = 0; i < n_row; i++)
         if (rows[i] < 0 || rows[i] >= a->n_q)
             return sti_fail(err, ST_ERR_ARG, i, "rows[%lld] is %lld, must be 0..%lld", (long long)i,
                             (long long)rows[i], (long long)a->n_q - 1);
-    if (rest != NULL)
-        STI_TRY(st_groups_check(rest->group, rest->n_group, INT32_MAX, err));
     if (a->bias != NULL)
         return sti_fail(err, ST_ERR_ARG, -1, "bias is given: nothing was selected there");
     if (err_rel != NULL && (a->v.data == NULL || sparse->out == NULL))

@@ -200,9 +200,8 @@ static st_status certify(struct record *r, const st_attn *a, const st_attend_out
     int64_t last = s->p.n_tok - 1 - a->first_query;
     r->n_row = certified_rows(s, layer, a, r->rows);
     r->has_last = s->p.cert_rows > 0 && last >= 0 && last < a->n_q;
-    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel, NULL, err));
-    return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, NULL,
-                      err);
+    STI_TRY(st_certify(a, sel, sparse, r->rows, r->n_row, pool, r->recall, r->err_rel, err));
+    return st_certify(a, sel, sparse, &last, r->has_last, pool, r->last_recall, r->last_err, err);
 }
 
 static st_status give(const sti_settings *s, const sti_layer *l, const st_attn *a,

@@ -377,7 +377,7 @@ static void test_edits(st_pool *pool)
         CHECK_STATUS(st_attend(&p.a, sel, pool, &r.o, NULL), ST_OK);
         plain(&p, keep, r.want_out, r.want_lse);
         CHECK(agrees(&p.a, &r));
-        CHECK_STATUS(st_certify(&p.a, sel, &r.o, &row, 1, pool, recall, NULL, NULL, NULL), ST_OK);
+        CHECK_STATUS(st_certify(&p.a, sel, &r.o, &row, 1, pool, recall, NULL, NULL), ST_OK);
         for (int h = 0; h < p.a.n_head && p.a.sinks == NULL; h++) {
             double all = exact[h * p.a.n_q + row];
             if (all > -INFINITY)
@@ -472,12 +472,12 @@ static void test_certify(st_pool *pool)
     CHECK_STATUS(st_select_all(&p.a, sp.bq, sp.bk, &all, NULL), ST_OK);
     r = result_new(&p.a, all->indptr[all->n_head * all->nbq]);
     CHECK_STATUS(st_attend(&p.a, all, pool, &r.o, NULL), ST_OK);
-    CHECK_STATUS(st_certify(&p.a, all, &r.o, rows, 5, pool, recall, err_rel, NULL, NULL), ST_OK);
+    CHECK_STATUS(st_certify(&p.a, all, &r.o, rows, 5, pool, recall, err_rel, NULL), ST_OK);
     for (int i = 0; i < 30; i++)
         CHECK(recall[i] > 0.9999f && err_rel[i] < (float)tolerance);
     r.o.mass = NULL;
     CHECK_STATUS(st_attend(&p.a, sel, pool, &r.o, NULL), ST_OK);
-    CHECK_STATUS(st_certify(&p.a, sel, &r.o, rows, 5, pool, recall, err_rel, NULL, NULL), ST_OK);
+    CHECK_STATUS(st_certify(&p.a, sel, &r.o, rows, 5, pool, recall, err_rel, NULL), ST_OK);
     plain(&p, NULL, r.want_out, r.want_lse);
     for (int i = 0; i < 30; i++) {
         /* recall = exp(sparse lse - exact lse); error as defined */
@@ -492,7 +492,7 @@ static void test_certify(st_pool *pool)
         CHECK(recall[i] < 0.9999f); /* something was pruned, or the test shows nothing */
     }
     rows[4] = 100;
-    CHECK_STATUS(st_certify(&p.a, sel, &r.o, rows, 5, pool, recall, err_rel, NULL, NULL),
+    CHECK_STATUS(st_certify(&p.a, sel, &r.o, rows, 5, pool, recall, err_rel, NULL),
                  ST_ERR_ARG);
     result_free(&r);
     st_selection_free(sel);
