@@ -2,7 +2,7 @@
 """Receiver heads, anchors and dependencies of real chains of thought: pruned runs beside the exact one.
 
 usage: anchors.py SPARSETRACE MODEL TRACES.jsonl OUT.json [--limit N] [--pruned 0.97,0.98,0.99]
-                  [--select stream,hip,window] [--blocks auto] [--spread "--pooled on --grow off"] [--cert-share 0.0007]
+                  [--select stream,hip,window] [--blocks auto] [--spread "--pooled on --grow off"]
                   [--threads 1] [--work DIR [--report]]
 
 TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of {"text", "depends_on",
@@ -10,10 +10,9 @@ TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of
 
 For each pruned share, over all traces: Spearman's correlation of the receiver scores with the exact run's, how
 many of the 20 receiver heads and of the 5 anchors are the same (means over traces; heads are found once for all
-traces, as the method wants it). Certified rows are attended exactly: their pairs count as kept, so the selection
-gets that much less. Dependencies: far edges (4 or more sentences apart) of `depends_on` against all other far
-pairs; logistic models on distance alone and on distance and attention, trained without the problem they are
-judged on. Anchors and the mean importance by tag stand beside the importances that others measured.
+traces, as the method wants it). Dependencies: far edges (4 or more sentences apart) of `depends_on` against all
+other far pairs; logistic models on distance alone and on distance and attention, trained without the problem they
+are judged on. Anchors and the mean importance by tag stand beside the importances that others measured.
 
 With --work the traces are kept and what is there already is not run again: an interrupted job goes on, and --report
 says what there is so far, of the texts that have every run. Texts come in an order that mixes the problems.
@@ -52,7 +51,7 @@ def spans_of(text, sentences):
 
 
 def run(args, folder, name, out, options):
-    """Traces one text, unless it is there. The cost of certified rows is taken from the budget beforehand."""
+    """Traces one text, unless it is there."""
     if out.exists():
         return
     command = [args.sparsetrace, "trace", "-m", args.model, "-f", folder / f"{name}.txt", "--groups",
@@ -69,10 +68,8 @@ def result_of(path):
 
 
 def run_pruned(args, folder, trace, method, pruned, out):
-    rows = cert_rows(args, trace, pruned)
     bq, bk = blocks(args, trace, pruned)
-    options = ["--pruned", f"{pruned + rows / trace['n_tok']:.6f}", "--select", method, "--block-q", bq, "--block-k", bk,
-               "--cert-rows", rows]
+    options = ["--pruned", pruned, "--select", method, "--block-q", bq, "--block-k", bk, "--cert-rows", 8]
     run(args, folder, trace["name"], out, options + (args.spread.split() if method == "stream" else []))
 
 
@@ -81,16 +78,6 @@ def blocks(args, trace, pruned):
     if args.blocks == "auto":
         return 1 if (1 - pruned) * trace["n_tok"] < 80 else 4, 1
     return args.blocks.split("x")
-
-
-def cert_rows(args, trace, pruned):
-    """As sparsetrace reason takes them: at most an eighth of what is kept."""
-    most = int((1 - pruned) * trace["n_tok"] / 8)
-    return max(1, min(max(4, round(args.cert_share * trace["n_tok"])), most))
-
-
-def share_of(args, trace, path, pruned):
-    return result_of(path)["pruned_fraction"] - cert_rows(args, trace, pruned) / trace["n_tok"]
 
 
 def groups(args, files):
@@ -317,7 +304,7 @@ def report(args, folder, traces):
         files = [folder / f"{t['name']}.{method}.{pruned}.trace" for t in traces]
         found = groups(args, files)
         one = {"select": method, "pruned": pruned,
-               "least_share": round(min(share_of(args, t, f, pruned) for t, f in zip(traces, files)), 5),
+               "least_share": round(min(result_of(f)["pruned_fraction"] for f in files), 5),
                **compare(exact, found), "outside": outside(traces, found[1])}
         if method == "stream":
             one["dependencies"] = dependencies(traces, [attention_features(f) for f in files])
@@ -336,7 +323,6 @@ def main():
     p.add_argument("--select", default="stream,hip,window")
     p.add_argument("--blocks", default="auto")
     p.add_argument("--spread", default="--pooled on --grow off", help="of method stream's budget")
-    p.add_argument("--cert-share", type=float, default=0.0007)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--work", type=pathlib.Path)
     p.add_argument("--report", action="store_true")

@@ -16,6 +16,8 @@
 #include "reason_read.h"
 #include "split_args.h"
 
+#define CERT_ROWS 8
+
 struct reason_args {
     const char *file, *jsonl, *field, *tags, *tagger, *model, *hidden, *out;
     split_args split;
@@ -58,8 +60,7 @@ static int parse(struct reason_args *a, int argc, char **argv)
                             "stream (default), auto, scan, flat, exact, hip, window",
                             "4; 1 where a row keeps fewer than 40 keys", "1"),
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
-         "rows a layer that are attended exactly, their pairs counted as kept\n"
-         "(7 in 10000, at least 4, at most an eighth of what is kept)"},
+         "rows a layer that are attended exactly, for the certificate (8)"},
         {"--layer", "N", ARG_INT, &a->layer, 0, 100000, "--hidden: after which layer"},
         {"--hidden", "FILE", ARG_TEXT, &a->hidden, 0, 0,
          "write the sentences' hidden states, for train_tagger.py"},
@@ -319,7 +320,7 @@ static int open_model(struct job *j)
         return -1;
     j->reader.model.params = st_trace_params_default();
     j->reader.model.budget = &a->budget;
-    j->reader.model.cert_rows = a->cert_rows;
+    j->reader.model.cert_rows = a->cert_rows >= 0 ? a->cert_rows : CERT_ROWS;
     code = budget(a, &j->reader.model.params);
     if (code >= 0)
         return code;

@@ -83,7 +83,7 @@ static void json_run(FILE *f, const reason_run *run, const char *model)
     fprintf(f, ",\"run\":{\"model\":");
     out_json_string(f, model, (int64_t)strlen(model));
     fprintf(f, ",\"n_tok\":%lld,\"k\":%.17g,\"pruned\":", (long long)r->n_tok, r->k);
-    out_json_real(f, run->pruned);
+    out_json_real(f, r->pruned_fraction);
     fprintf(f, ",\"recall\":");
     out_json_real(f, r->has_cert ? r->cert.recall_mean : (double)NAN);
     fprintf(f, ",\"seconds\":");

@@ -18,11 +18,6 @@
 /* A matrix of them is kept for each head: gigabytes beyond this. */
 #define SENTENCES_MOST 4000
 
-/* Of the rows, at least so many. */
-#define CERT_SHARE 0.0007
-#define CERT_LEAST 4
-#define CERT_MOST 0.125 /* of what a pruned run keeps */
-
 int64_t reason_n_hidden(const reason_model *m)
 {
     return 2 * (int64_t)m->info.n_embd;
@@ -69,39 +64,15 @@ static void mean_surprise(const reason_run *r, const float *of_token)
     }
 }
 
-/* Rows of each layer that are attended exactly, for the certificate. At most an eighth of what a
- * pruned run keeps: at 99 % a row of 800 tokens has 4 keys in all. */
-static int64_t certified(const reason_model *m, const st_trace_params *p, int64_t n_tok)
+/* A text too short to be pruned so far keeps all. */
+static void set_budget(const reason_model *m, const reason_run *r, st_trace_params *p)
 {
-    int64_t some = (int64_t)(CERT_SHARE * (double)n_tok + 0.5), most = n_tok;
-    if (m->cert_rows >= 0)
-        return m->cert_rows;
-    if (p->budget == ST_BUDGET_PRUNED)
-        most = (int64_t)((1 - p->pruned) * CERT_MOST * (double)n_tok);
-    some = some > CERT_LEAST ? some : CERT_LEAST;
-    return most < 1 ? 1 : some < most ? some : most;
-}
-
-/* The budget: the certified rows' pairs count as kept, so the selection gets that much less. A text
- * too short for that keeps all. */
-static void set_budget(const reason_model *m, reason_run *r, st_trace_params *p)
-{
-    int64_t n_cert = certified(m, p, r->n_tok);
-    double rows = (double)n_cert / (double)r->n_tok;
     double share = p->budget == ST_BUDGET_PRUNED ? p->pruned : 0;
     budget_args_sentence_rows(m->budget, share, r->n_tok, &p->select);
-    p->cert_rows = (int)n_cert;
-    p->pruned += p->budget == ST_BUDGET_PRUNED && p->pruned + rows < 1.0 ? rows : 0.0;
     if (budget_args_too_short(m->budget, &p->select, p->pruned, r->n_tok, m->info.n_swa)) {
         p->budget = ST_BUDGET_K;
         p->select.k = (double)r->n_tok;
     }
-}
-
-static void count_pruned(reason_run *r, int cert_rows)
-{
-    double left = r->report.pruned_fraction - (double)cert_rows / (double)r->n_tok;
-    r->pruned = left > 0.0 ? left : 0.0;
 }
 
 static st_status run_model(reason_model *m, const int32_t *token, const char *path, bool kept,
@@ -116,6 +87,7 @@ static st_status run_model(reason_model *m, const int32_t *token, const char *pa
     p.record.row_begin = kept ? 0 : r->n_tok - 1; /* the groups do not need the selection */
     p.record.row_end = kept ? 0 : r->n_tok;
     p.surprise = of_token;
+    p.cert_rows = (int)m->cert_rows;
     set_budget(m, r, &p);
     if (m->layer >= 0) {
         r->hidden = out_need((size_t)(r->n * reason_n_hidden(m)) * sizeof *r->hidden);
@@ -125,7 +97,6 @@ static st_status run_model(reason_model *m, const int32_t *token, const char *pa
     status = st_trace_model(m->model, token, r->n_tok, &p, path, &r->report, err);
     out_progress_end(&m->bar);
     if (status == ST_OK) {
-        count_pruned(r, p.cert_rows);
         mean_surprise(r, of_token);
         status = st_trace_open(path, &r->trace, err);
     }

@@ -17,7 +17,7 @@ typedef struct reason_model {
     int layer; /* whose hidden states are taken; -1: none are */
     st_trace_params params;
     const budget_args *budget; /* as typed: short texts keep everything if it was not */
-    int64_t cert_rows;         /* a layer; -1: three in a thousand, at least 4 */
+    int64_t cert_rows;         /* a layer */
     out_bar bar;
 } reason_model;
 
@@ -30,7 +30,6 @@ typedef struct reason_run {
     float *hidden;   /* [n, 2, n_embd] mean of the tokens, last token; NULL: not asked for */
     float *surprise; /* [n] mean over the tokens of -ln p, nats */
     st_trace_report report;
-    double pruned; /* of the causal pairs, those of certified rows counted as kept */
     st_trace *trace;
     char *scratch; /* the folder of a trace that nobody keeps; NULL: it is kept */
 } reason_run;

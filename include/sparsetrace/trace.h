@@ -43,7 +43,7 @@ typedef struct st_chunk {
     const float *cert_err;    /* [n_head, n_cert] relative output error */
     const float *last_recall; /* [n_head] the same for the sequence's last row, which no draw may */
     const float *last_err; /* miss; both NULL if it is not among these rows                     */
-    const st_group_sums *groups; /* of these rows (attend.h), NULL: not wanted */
+    const st_group_sums *groups; /* of these rows (attn.h), NULL: not wanted */
     /* [n_head, nbk of the whole sequence] size of what a head writes if it puts all its attention
      * on a key: mean over the block's keys of |W_O v|. Only with the rows that end the sequence;
      * NULL: not known */
@@ -285,9 +285,9 @@ ST_API st_status st_trace_readers(const st_trace *trace, const st_trace_part *pa
                                   st_error *err);
 
 /* Attention from group to group in one head: mean[i * n_group + j] = mean over the rows of group i
- * that were run and the tokens of group j of the probability that the row's softmax (over the kept
- * keys) puts on the token; 0 where nothing of j was kept. i: layer as in st_trace_get_layer, h:
- * position in its head list. mean: [n_group, n_group]. ST_ERR_ARG: no groups, i or h out of range.
+ * that were run and the tokens of group j of the probability that the row puts on the token, as far
+ * as the run knows it: over the kept keys, and what was weighed and left out (st_select_weighed); 0
+ * where nothing of j is known. i: layer as in st_trace_get_layer, h: position in its head list. mean: [n_group, n_group]. ST_ERR_ARG: no groups, i or h out of range.
  */
 ST_API st_status st_trace_group_matrix(const st_trace *trace, int64_t i, int64_t h, float *mean,
                                        st_error *err);

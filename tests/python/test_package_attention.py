@@ -256,7 +256,7 @@ def test_what_trace_refuses(tmp_path):
         ({"pruned": 0.5}, ValueError, "budget of its own"),
         ({"k": None, "against": "none"}, ValueError, "auto"),
         ({"against": "x"}, ValueError, "against"),
-        ({"k": 1.5}, TypeError, "k is"),
+        ({"k": [8]}, TypeError, "k is"),
         ({"bq": 0}, ValueError, "bq"),
         ({"chunk": 0}, ValueError, "chunk"),
         ({"path": tmp_path / "no" / "x"}, OSError, "no"),
