@@ -108,8 +108,8 @@ static void print_run(const reading *r)
     if (t->has_cert)
         snprintf(recall, sizeof recall, "%.1f %% of the exact mass kept, ",
                  100 * t->cert.recall_mean);
-    out_row("pruned", "%.2f %% of the causal pairs, %s%.1f s", 100 * r->attention->run.report.pruned_fraction,
-            recall, t->seconds_total);
+    out_row("pruned", "%.2f %% of the causal pairs, %s%.1f s", 100 * t->pruned_fraction, recall,
+            t->seconds_total);
 }
 
 static void print_flow(const st_quality *q)

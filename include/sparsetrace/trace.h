@@ -287,8 +287,8 @@ ST_API st_status st_trace_readers(const st_trace *trace, const st_trace_part *pa
 /* Attention from group to group in one head: mean[i * n_group + j] = mean over the rows of group i
  * that were run and the tokens of group j of the probability that the row puts on the token, as far
  * as the run knows it: over the kept keys, and what was weighed and left out (st_select_weighed); 0
- * where nothing of j is known. i: layer as in st_trace_get_layer, h: position in its head list. mean: [n_group, n_group]. ST_ERR_ARG: no groups, i or h out of range.
- */
+ * where nothing of j is known. i: layer as in st_trace_get_layer, h: position in its head list.
+ * mean: [n_group, n_group]. ST_ERR_ARG: no groups, i or h out of range. */
 ST_API st_status st_trace_group_matrix(const st_trace *trace, int64_t i, int64_t h, float *mean,
                                        st_error *err);
 
