@@ -74,9 +74,9 @@ def run_pruned(args, folder, trace, method, pruned, out):
 
 
 def blocks(args, trace, pruned):
-    """auto: as sparsetrace reason takes them: 4 x 1, 1 x 1 where a row keeps fewer than 40 keys in the mean."""
+    """auto: as sparsetrace reason takes them: 4 x 1, 1 x 1 at 98 % or where a row keeps fewer than 40 keys in the mean."""
     if args.blocks == "auto":
-        return 1 if (1 - pruned) * trace["n_tok"] < 80 else 4, 1
+        return 1 if pruned >= 0.98 or (1 - pruned) * trace["n_tok"] < 80 else 4, 1
     return args.blocks.split("x")
 
 

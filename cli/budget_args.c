@@ -13,9 +13,10 @@
 
 #define SHORT_TOK 256
 
-/* Rows of a query block, from sentence to sentence, where a row keeps MANY_KEYS or more in the
- * mean; of fewer, neighbours want too different ones to share them. */
+/* Rows of a query block, from sentence to sentence, where less than FINE_SHARE is pruned and a row
+ * keeps MANY_KEYS or more in the mean; of fewer, neighbours want too different ones to share. */
 #define SENTENCE_ROWS 4
+#define FINE_SHARE 0.98
 #define MANY_KEYS 40
 
 budget_args budget_args_default(void)
@@ -37,7 +38,8 @@ void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_to
                                st_select_params *select)
 {
     if (b->block_q == 0)
-        select->bq = (1.0 - pruned) * (double)n_tok < 2 * MANY_KEYS ? 1 : b->else_q;
+        select->bq =
+            pruned >= FINE_SHARE || (1.0 - pruned) * (double)n_tok < 2 * MANY_KEYS ? 1 : b->else_q;
 }
 
 bool budget_args_given(const budget_args *b)

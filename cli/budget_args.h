@@ -33,8 +33,8 @@ void budget_args_blocks(const budget_args *b, int64_t n_tok, int64_t exact_below
 /* For attention from sentence to sentence: 97 % pruned, budgets pooled but not growing along the
  * text, key blocks of 1 token (docs/method/receivers.md has what others lose). */
 budget_args budget_args_sentences(void);
-/* Query blocks for it: of 4 tokens, of 1 where `pruned` of n_tok tokens leaves a row fewer than 40
- * keys in the mean; what was typed stays. */
+/* Query blocks for it: of 4 tokens, of 1 where `pruned` is 98 % or more, or leaves a row of n_tok
+ * tokens fewer than 40 keys in the mean; what was typed stays. */
 void budget_args_sentence_rows(const budget_args *b, double pruned, int64_t n_tok,
                                st_select_params *select);
 

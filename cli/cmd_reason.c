@@ -58,7 +58,7 @@ static int parse(struct reason_args *a, int argc, char **argv)
          "keep the trace: a file, with --jsonl a folder of one file a text"},
         BUDGET_OPTIONS_WITH(a->budget, "on with --pruned", "off",
                             "stream (default), auto, scan, flat, exact, hip, window",
-                            "4; 1 where a row keeps fewer than 40 keys", "1"),
+                            "4; 1 at 98 % or where a row keeps fewer than 40 keys", "1"),
         {"--cert-rows", "N", ARG_INT, &a->cert_rows, 0, 65536,
          "rows a layer that are attended exactly, for the certificate (8)"},
         {"--layer", "N", ARG_INT, &a->layer, 0, 100000, "--hidden: after which layer"},

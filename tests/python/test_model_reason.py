@@ -102,7 +102,8 @@ def test_one_run_pruned(traces):
 
 
 def test_query_blocks_by_what_is_kept(tmp_path):
-    """Blocks of 4 tokens; of 1 where a share leaves a row fewer than 40 keys in the mean; as typed where typed."""
+    """Blocks of 4 tokens; of 1 where a share leaves a row fewer than 40 keys in the mean (98 % and more: any length); as
+    typed where typed."""
     line = json.loads(GOLDEN.read_text().splitlines()[0])
     (tmp_path / "in.txt").write_text(line["full_text"][:3000])
     out = tmp_path / "out.trace"
