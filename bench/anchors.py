@@ -126,13 +126,16 @@ def matrices(path):
     return np.stack(layers)
 
 
+SMOOTH = 0.5  # of a column, for pairs of which a pruned run knows nothing, as in src/analyse/dependency.h
+
+
 def attention_features(path):
     """[S, S, F]: logarithms of the mean over heads, of its share of the column, and of the largest layer's mean."""
     a = matrices(path)
     n, floor = a.shape[-1], 1e-6
-    mean = a.mean((0, 1))
-    i, j = np.indices(mean.shape)
-    column = np.array([mean[c + NEAR:, c].mean() if c + NEAR < n else 0 for c in range(n)])
+    vertical = np.stack([a[..., c + NEAR:, c].mean(-1) if c + NEAR < n else np.zeros(a.shape[:2]) for c in range(n)], -1)
+    a += SMOOTH * vertical[:, :, None, :].astype(np.float32)
+    mean, column = a.mean((0, 1)), vertical.mean((0, 1))
     return np.stack([np.log(mean + floor), np.log(mean + floor) - np.log(column + floor)[None, :],
                      np.log(np.sqrt(a).mean((0, 1)) + 1e-3), np.log(a.max(1).mean(0) + floor)], -1)
 

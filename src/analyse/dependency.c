@@ -10,9 +10,9 @@
 
 struct means {
     int64_t n;
-    float *plain, *root, *top; /* [n, n] mean of A, of sqrt A, of the layers' largest A */
+    float *plain, *root, *top; /* [n, n] mean of B, of sqrt B, of the layers' largest B */
     float *one, *largest;      /* [n, n] of the head, of the layer at hand */
-    double *vertical;          /* [n] of plain */
+    double *vertical, *column; /* [n] of the head, mean of all; 0 where there is none */
 };
 
 static void means_free(struct means *m)
@@ -23,6 +23,7 @@ static void means_free(struct means *m)
     sti_free(m->one);
     sti_free(m->largest);
     sti_free(m->vertical);
+    sti_free(m->column);
 }
 
 static st_status means_alloc(struct means *m, int64_t n, st_error *err)
@@ -35,17 +36,23 @@ static st_status means_alloc(struct means *m, int64_t n, st_error *err)
     m->one = sti_alloc(bytes);
     m->largest = sti_alloc(bytes);
     m->vertical = sti_alloc((size_t)n * sizeof *m->vertical);
-    return m->plain && m->root && m->top && m->one && m->largest && m->vertical
+    m->column = sti_calloc((size_t)n * sizeof *m->column);
+    return m->plain && m->root && m->top && m->one && m->largest && m->vertical && m->column
                ? ST_OK
                : sti_fail_mem(err, bytes);
 }
 
-static void add_head(struct means *m)
+/* The head at hand. Pairs nearer than `near` are not asked for. */
+static void add_head(struct means *m, int64_t near)
 {
+    st_vertical_scores(m->one, m->n, near, m->vertical);
+    for (int64_t j = 0; j < m->n; j++)
+        m->column[j] += isnan(m->vertical[j]) ? 0.0 : m->vertical[j];
     for (int64_t i = 0; i < m->n * m->n; i++) {
-        m->plain[i] += m->one[i];
-        m->root[i] += sqrtf(m->one[i]);
-        m->largest[i] = m->one[i] > m->largest[i] ? m->one[i] : m->largest[i];
+        float b = sti_dependency_smooth(m->one[i], m->vertical[i % m->n]);
+        m->plain[i] += b;
+        m->root[i] += sqrtf(b);
+        m->largest[i] = b > m->largest[i] ? b : m->largest[i];
     }
 }
 
@@ -57,7 +64,7 @@ static st_status add_heads(struct means *m, const st_trace *t, int64_t near, st_
         memset(m->largest, 0, (size_t)cells * sizeof *m->largest);
         for (int64_t h = 0; h < l.n_head; h++, n_head++) {
             STI_TRY(st_trace_group_matrix(t, n_layer, h, m->one, err));
-            add_head(m);
+            add_head(m, near);
         }
         for (int64_t i = 0; i < cells; i++)
             m->top[i] += m->largest[i];
@@ -67,14 +74,15 @@ static st_status add_heads(struct means *m, const st_trace *t, int64_t near, st_
         m->root[i] /= (float)n_head;
         m->top[i] /= (float)n_layer;
     }
-    st_vertical_scores(m->plain, m->n, near, m->vertical);
+    for (int64_t j = 0; n_head > 0 && j < m->n; j++)
+        m->column[j] /= (double)n_head;
     return ST_OK;
 }
 
 const double *st_dependency_weights(void)
 {
-    static const double weight[ST_DEPENDENCY_WEIGHTS] = {0.5883, -3.198, 1.118,
-                                                         3.054,  2.168,  -6.126};
+    static const double weight[ST_DEPENDENCY_WEIGHTS] = {0.6082, -2.928, 1.252,
+                                                         2.848,  2.062,  -6.357};
     return weight;
 }
 
@@ -102,7 +110,7 @@ int64_t sti_dependency_insert(st_dependency *list, int64_t n, int64_t k, st_depe
 
 static double score_of(const struct means *m, const double *w, int64_t i, int64_t j)
 {
-    const sti_dependency_means x = {(double)m->plain[i * m->n + j], m->vertical[j],
+    const sti_dependency_means x = {(double)m->plain[i * m->n + j], m->column[j],
                                     (double)m->root[i * m->n + j], (double)m->top[i * m->n + j]};
     return sti_dependency_score(w, i - j, &x);
 }

@@ -9,9 +9,15 @@
 
 /* Of the pair (i, j): groups.h names them. */
 typedef struct sti_dependency_means {
-    double plain, column; /* mean A, v[j] (NaN: none) */
-    double root, top;     /* mean sqrt A, mean of the layers' largest A */
+    double plain, column; /* mean B, mean v[j] */
+    double root, top;     /* mean sqrt B, mean of the layers' largest B */
 } sti_dependency_means;
+
+/* B of one head; v NaN: there is none. */
+static inline float sti_dependency_smooth(float a, double v)
+{
+    return v > 0.0 ? a + (float)(0.5 * v) : a;
+}
 
 double sti_dependency_score(const double *weight, int64_t distance, const sti_dependency_means *m);
 

@@ -83,6 +83,13 @@ static bool need(st_growing *g)
     return true;
 }
 
+/* Vertical score of group j by a row of sums; NaN: nobody could look at it. */
+static double vertical(const st_growing *g, int64_t head, int64_t j)
+{
+    int64_t count = g->n - j - g->near;
+    return count > 0 ? g->sum[head * g->cap + j] / (double)count : NAN;
+}
+
 /* The newest group's means over the heads, for its dependencies. */
 static void add_means(st_growing *g, const float *row)
 {
@@ -91,7 +98,8 @@ static void add_means(st_growing *g, const float *row)
         for (int64_t l = 0; l < g->n_layer; l++) {
             float largest = 0.0f;
             for (int64_t h = 0; h < g->n_head; h++) {
-                float x = row[(l * g->n_head + h) * g->n + j];
+                int64_t head = l * g->n_head + h;
+                float x = sti_dependency_smooth(row[head * g->n + j], vertical(g, head, j));
                 plain += (double)x;
                 root += (double)sqrtf(x);
                 largest = x > largest ? x : largest;
@@ -116,25 +124,18 @@ st_status st_growing_add(st_growing *g, const float *row, st_error *err)
         g->n = g->cap = 0;
         return sti_fail_mem(err, bytes);
     }
-    add_means(g, row);
-    for (int64_t j = 0; j + g->near < g->n; j++) {
-        for (int64_t h = 0; h < n_head; h++)
+    for (int64_t j = 0; j + g->near < g->n; j++)
+        for (int64_t h = 0; h < n_head; h++) {
             g->sum[h * g->cap + j] += (double)row[h * g->n + j];
-        g->sum[n_head * g->cap + j] += g->plain[j];
-    }
+            g->sum[n_head * g->cap + j] += (double)row[h * g->n + j] / (double)n_head;
+        }
+    add_means(g, row);
     return ST_OK;
 }
 
 int64_t st_growing_count(const st_growing *g)
 {
     return g->n;
-}
-
-/* Vertical score of group j by a row of sums; NaN: nobody could look at it. */
-static double vertical(const st_growing *g, int64_t head, int64_t j)
-{
-    int64_t count = g->n - j - g->near;
-    return count > 0 ? g->sum[head * g->cap + j] / (double)count : NAN;
 }
 
 static int by_kurtosis(const void *x, const void *y)

@@ -124,12 +124,14 @@ def test_receivers(tmp_path, rows):
 def logistic_scores(truth, weights):
     """include/sparsetrace/groups.h, dependencies, word by word."""
     a = np.concatenate([truth["A"][layer] for layer in LAYERS])
-    mean, n = a.mean(0), a.shape[1]
-    column = np.array([mean[j + NEAR:, j].mean() if j + NEAR < n else 0 for j in range(n)])
-    top = np.mean([truth["A"][layer].max(0) for layer in LAYERS], axis=0)
+    n = a.shape[1]
+    v = np.stack([a[:, j + NEAR:, j].mean(1) if j + NEAR < n else np.zeros(len(a)) for j in range(n)], 1)
+    b = a + v[:, None, :] / 2
+    mean, column, layers = b.mean(0), v.mean(0), [len(truth["A"][layer]) for layer in LAYERS]
+    top = np.mean([x.max(0) for x in np.split(b, np.cumsum(layers)[:-1])], axis=0)
     i, j = np.indices((n, n))
     x1 = np.log(mean + 1e-6)
-    x = [np.log(np.maximum(i - j, 1)), x1, x1 - np.log(column + 1e-6), np.log(np.sqrt(a).mean(0) + 1e-3),
+    x = [np.log(np.maximum(i - j, 1)), x1, x1 - np.log(column + 1e-6), np.log(np.sqrt(b).mean(0) + 1e-3),
          np.log(top + 1e-6), np.ones((n, n))]
     return 1 / (1 + np.exp(-sum(w * f for w, f in zip(weights, x))))
 
