@@ -86,8 +86,8 @@ typedef struct st_dependency {
  *   x2 = x1 - ln(mean v[j] + 1e-6)               x3 = ln(mean sqrt(B[i][j]) + 1e-3)
  *   x4 = ln(mean over layers of max over heads B[i][j] + 1e-6)
  * v: the head's vertical scores, 0 where there is none; B = A[i][j] + v[j] / 2, since a pair of
- * which a pruned run knows nothing is not a pair of which nothing was read (docs/method/receivers.md).
- * score = 1 / (1 + exp(-(w . x + w[5]))). */
+ * which a pruned run knows nothing is not a pair of which nothing was read
+ * (docs/method/receivers.md). score = 1 / (1 + exp(-(w . x + w[5]))). */
 #define ST_DEPENDENCY_WEIGHTS 6
 
 /* The weights of bench/anchors.py on the traces and the model named in docs/method/receivers.md. */
