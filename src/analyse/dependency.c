@@ -90,8 +90,8 @@ double sti_dependency_score(const double *w, int64_t distance, const sti_depende
 {
     double mean = log(m->plain + 1e-6);
     double x = w[0] * log((double)distance) + w[1] * mean +
-               w[2] * (mean - log((isnan(m->column) ? 0.0 : m->column) + 1e-6)) +
-               w[3] * log(m->root + 1e-3) + w[4] * log(m->top + 1e-6) + w[5];
+               w[2] * (mean - log(m->column + 1e-6)) + w[3] * log(m->root + 1e-3) +
+               w[4] * log(m->top + 1e-6) + w[5];
     return 1.0 / (1.0 + exp(-x));
 }
 

@@ -16,7 +16,7 @@
 #include "engine/checkpoint.h"
 #include "ggml/state.h"
 
-static const char file_magic[8] = "STCKPT1\n";
+static const char file_magic[8] = "STCKPT2\n";
 
 enum { IDENTITY = 1, PASS, CELLS, LAYERS, TALLY, STATE };
 
