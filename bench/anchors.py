@@ -3,7 +3,7 @@
 
 usage: anchors.py SPARSETRACE MODEL TRACES.jsonl OUT.json [--limit N] [--pruned 0.97,0.98,0.99]
                   [--select stream,hip,window] [--blocks auto] [--spread "--pooled on --grow off"]
-                  [--threads 1] [--work DIR [--report]]
+                  [--threads 1] [--jobs 1] [--work DIR [--report]]
 
 TRACES.jsonl: one trace a line with "id", "full_text" and "sentences", a list of {"text", "depends_on",
 "counterfactual_importance_kl", ...}. Needs numpy, scipy and safetensors.
@@ -15,9 +15,11 @@ other far pairs; logistic models on distance alone and on distance and attention
 are judged on. Anchors and the mean importance by tag stand beside the importances that others measured.
 
 With --work the traces are kept and what is there already is not run again: an interrupted job goes on, and --report
-says what there is so far, of the texts that have every run. Texts come in an order that mixes the problems.
+says what there is so far, of the texts that have every run. Texts come in an order that mixes the problems;
+--jobs of them run at a time.
 """
 import argparse
+import concurrent.futures
 import json
 import pathlib
 import subprocess
@@ -327,6 +329,7 @@ def main():
     p.add_argument("--blocks", default="auto")
     p.add_argument("--spread", default="--pooled on --grow off", help="of method stream's budget")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--work", type=pathlib.Path)
     p.add_argument("--report", action="store_true")
     args = p.parse_args()
@@ -336,8 +339,9 @@ def main():
     traces = mixed(read_traces(args.traces, args.limit))
     for t in traces:
         t["exact"] = folder / f"{t['name']}.exact.trace"
-        if not args.report:
-            make_runs(args, folder, t)
+    if not args.report:
+        with concurrent.futures.ThreadPoolExecutor(args.jobs) as jobs:
+            list(jobs.map(lambda t: make_runs(args, folder, t), traces))
     traces = [t for t in traces if whole(args, folder, t)]
     for t in traces:
         t["n_tok"] = result_of(t["exact"])["n_tok"]

@@ -10,6 +10,7 @@
 #include "select/mass.h"
 #include "select/methods.h"
 #include "select/order.h"
+#include "select/weighed.h"
 
 void sti_dots(sti_work *w, int32_t *dot, const int8_t *tile_q, const sti_vectors *x,
               const int32_t *idx, int64_t n)
@@ -179,7 +180,7 @@ static int64_t fewest_for_mass(float p, const float *share_r, const float *alway
 }
 
 int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
-                 int lane0, int lane1, const int32_t *candidate, int64_t n, int32_t *kept)
+                 int lane0, int lane1, int64_t n, int32_t *kept)
 {
     int64_t n_kept;
     if (w->p->mass > 0.0f) {
@@ -189,22 +190,19 @@ int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const fl
     } else {
         n_kept = sti_top(w, w->score, n, f->budget, kept);
     }
-    for (int64_t i = 0; i < n_kept; i++)
-        kept[i] = candidate[kept[i]];
     return n_kept;
 }
 
 /* The best candidates, best first, and what each is worth: its share of the mass times the share
  * that is missing without it and those after it, means over lanes [lane0, lane1). That is half of
- * what it takes off the square of the missing mass. always, inv [16]. */
-static int64_t keep_by_gain(sti_work *w, const sti_frame *f, const float *always,
-                            const float *inv, int lane0, int lane1, int64_t n, int32_t *kept,
-                            float *gain)
+ * what it takes off the square of the missing mass. always [16]: shares. */
+static int64_t keep_by_gain(sti_work *w, const sti_frame *f, const float *always, int lane0,
+                            int lane1, int64_t n, int32_t *kept, float *gain)
 {
     int64_t n_kept = sti_top_ordered(w, w->score, n, f->budget, kept);
     float missing = 0.0f, lanes = (float)(lane1 - lane0), to_mean = 1.0f / (lanes * lanes);
     for (int r = lane0; r < lane1; r++)
-        missing += 1.0f - always[r] * inv[r];
+        missing += 1.0f - always[r];
     for (int64_t i = 0; i < n_kept; i++) {
         float share = w->score[kept[i]];
         gain[i] = missing > 0.0f ? share * missing * to_mean : 0.0f;
@@ -221,30 +219,15 @@ static void add_always(const sti_work *w, float *sum, int64_t begin, int64_t end
     k->lanesum_f32_r16(sum, w->mass_r + end * R16, w->n_block - end);
 }
 
-/* The candidates [begin, begin + n) of w->block with their shares in lanes [lane0, lane1), and the
- * shares of the always-kept. */
-static void note_weighed(sti_work *w, const sti_weighed_list *list, const float *always,
-                         const float *inv, int lane0, int lane1, int64_t begin, int64_t n)
-{
-    *list->n = sti_top(w, w->score, n, list->room, list->block);
-    for (int r = lane0; r < lane1; r++)
-        list->always[r - lane0] = always[r] * inv[r];
-    for (int64_t i = 0; i < *list->n; i++) {
-        int64_t at = begin + list->block[i];
-        list->block[i] = w->block[at];
-        for (int r = lane0; r < lane1; r++)
-            list->share[i * list->n_lane + r - lane0] = w->mass_r[at * R16 + r] * inv[r];
-    }
-}
-
-/* Lanes [lane0, lane1) choose for frame i. */
-static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const float *pruned)
+/* Lanes [lane0, lane1) choose for frame i; 1 / inv is what these lanes have seen. */
+static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const float *pruned,
+                       float *inv)
 {
     const sti_kernel_table *k = sti_kernels();
     const sti_frame *f = u->frame[i];
     int lane0 = w->tile.first[i], lane1 = w->tile.first[i + 1];
     int64_t begin = 0, end, n;
-    _Alignas(64) float always[R16], total[R16], inv[R16] = {0};
+    _Alignas(64) float always[R16], total[R16], own[R16] = {0};
     while (begin < w->n_block && w->block[begin] < f->cand_lo)
         begin++;
     for (end = begin; end < w->n_block && w->block[end] < f->cand_hi;)
@@ -256,34 +239,32 @@ static void rank_frame(sti_work *w, sti_unit *u, int i, const float *sink, const
         total[r] = always[r] + (w->p->mass > 0.0f ? pruned[r] : 0.0f);
     k->lanesum_f32_r16(total, w->mass_r + begin * R16, n);
     for (int r = lane0; r < lane1; r++)
-        inv[r] = total[r] > 0.0f ? 1.0f / total[r] : 0.0f;
-    k->score_f32_r16(w->score, w->mass_r + begin * R16, inv, n);
+        inv[r] = own[r] = total[r] > 0.0f ? 1.0f / total[r] : 0.0f;
+    k->score_f32_r16(w->score, w->mass_r + begin * R16, own, n);
+    k->rescale_f32_r16(always, own, 1);
     if (w->p->mass > 0.0f) {
         memcpy(w->t_r, w->mass_r + begin * R16, (size_t)(n * R16) * sizeof *w->t_r);
-        k->rescale_f32_r16(w->t_r, inv, n);
+        k->rescale_f32_r16(w->t_r, own, n);
     }
-    if (u->weighed[i].room > 0)
-        note_weighed(w, &u->weighed[i], always, inv, lane0, lane1, begin, n);
-    if (w->p->mass > 0.0f)
-        k->rescale_f32_r16(always, inv, 1);
-    if (u->gain[i] == NULL) {
-        u->n_kept[i] =
-            sti_keep(w, f, w->t_r, always, lane0, lane1, w->block + begin, n, u->kept[i]);
-        return;
-    }
-    u->n_kept[i] = keep_by_gain(w, f, always, inv, lane0, lane1, n, u->kept[i], u->gain[i]);
+    u->n_kept[i] = u->gain[i] != NULL
+                       ? keep_by_gain(w, f, always, lane0, lane1, n, u->kept[i], u->gain[i])
+                       : sti_keep(w, f, w->t_r, always, lane0, lane1, n, u->kept[i]);
+    if (u->weighed != NULL)
+        sti_weighed_frame(u->weighed, w, u, i, always, own, begin, end);
     for (int64_t c = 0; c < u->n_kept[i]; c++)
         u->kept[i][c] = w->block[begin + u->kept[i][c]];
 }
 
 void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned)
 {
-    _Alignas(64) float sink[R16];
+    _Alignas(64) float sink[R16], inv[R16] = {0};
     for (int r = 0; r < R16; r++)
         sink[r] = w->a->sinks != NULL ? w->a->sinks[h] : -INFINITY;
     sti_kernels()->fexp_f32_r16(sink, w->tile.top, 1);
     for (int i = 0; i < u->n; i++)
-        rank_frame(w, u, i, sink, pruned);
+        rank_frame(w, u, i, sink, pruned, inv);
+    if (u->weighed != NULL)
+        sti_weighed_unit(u->weighed, w, u, h, inv);
 }
 
 float sti_scan_share(sti_work *w, const sti_frame *f, int h, const int32_t *kept, int64_t n)

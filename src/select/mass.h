@@ -33,11 +33,11 @@ void sti_candidate_mass(sti_work *w, int h, const int32_t *candidate, int64_t n)
  * budget cares. */
 void sti_rank(sti_work *w, sti_unit *u, int h, const float *pruned);
 
-/* The heaviest n candidates by w->score, the part of sti_rank that other scores share: share_r
- * [n][16] and always [16] are shares of the mass in lanes [lane0, lane1), for a mass budget. kept
- * may not be candidate. */
+/* Positions of the heaviest of n candidates by w->score, the part of sti_rank that other scores
+ * share: share_r [n][16] and always [16] are shares of the mass in lanes [lane0, lane1), for a mass
+ * budget. */
 int64_t sti_keep(sti_work *w, const sti_frame *f, const float *share_r, const float *always,
-                 int lane0, int lane1, const int32_t *candidate, int64_t n, int32_t *kept);
+                 int lane0, int lane1, int64_t n, int32_t *kept);
 
 /* Room that a unit needs for its edges and n shared candidates. False: out of memory. */
 bool sti_unit_reserve(sti_work *w, const sti_unit *u, int64_t n);

@@ -80,9 +80,11 @@ static int64_t keep_by_share(sti_work *w, const sti_frame *f, const double *shar
         }
         w->score[b - f->cand_lo] = mean;
         w->t_r[(b - f->cand_lo) * R16] = mean;
-        w->list[0][b - f->cand_lo] = (int32_t)b;
     }
-    return sti_keep(w, f, w->t_r, always, 0, 1, w->list[0], n, kept);
+    n = sti_keep(w, f, w->t_r, always, 0, 1, n, kept);
+    for (int64_t i = 0; i < n; i++)
+        kept[i] += (int32_t)f->cand_lo;
+    return n;
 }
 
 int64_t sti_select_exact(sti_work *w, const sti_frame *f, int h, int32_t *kept)

@@ -37,7 +37,7 @@ struct job {
  * together if those are more. */
 static int unit_size(const st_select_params *p)
 {
-    int share = R16 / p->rows;
+    int share = R16 / sti_sampled(p);
     return p->method == ST_SELECT_SCAN || p->mass > 0.0f ? share
            : share > STI_PROPOSE                         ? share
                                                          : STI_PROPOSE;
@@ -45,10 +45,9 @@ static int unit_size(const st_select_params *p)
 
 static void use_method(struct job *j, st_select_method method)
 {
-    int64_t first = j->sel->first_blk, last = first + j->sel->nbq - 1;
     j->p.method = method;
     j->unit = unit_size(&j->p);
-    j->n_unit = last / j->unit - first / j->unit + 1;
+    j->n_unit = sti_n_unit(j->sel, j->unit);
 }
 
 /* All frames of a unit together, or each alone if they have too little in common. */
@@ -60,10 +59,7 @@ static bool choose_unit(sti_work *w, sti_unit *u, int h)
     if (u->n > 1 && u->hi - u->lo < least / 2) {
         bool ok = true;
         for (int i = 0; i < u->n; i++) {
-            sti_unit one = sti_unit_make(&u->frame[i], 1);
-            one.kept[0] = u->kept[i];
-            one.gain[0] = u->gain[i];
-            one.weighed[0] = u->weighed[i];
+            sti_unit one = sti_unit_part(u, i, i + 1);
             ok = choose_unit(w, &one, h) && ok;
             u->n_kept[i] = one.n_kept[0];
         }
@@ -95,14 +91,6 @@ static int64_t choose_nothing(const sti_work *w, const sti_frame *f, int32_t *ke
     return n;
 }
 
-/* Query blocks [*begin, *end) of a unit, as numbers in the selection. */
-static void unit_blocks(const struct job *j, int64_t unit, int64_t *begin, int64_t *end)
-{
-    int64_t first = (j->sel->first_blk / j->unit + unit) * j->unit;
-    *begin = sti_max(first - j->sel->first_blk, 0);
-    *end = sti_min(first + j->unit - j->sel->first_blk, j->sel->nbq);
-}
-
 /* The always-kept blocks around the chosen ones of row `row`, query block b of the selection. */
 static void close_row(struct job *j, int64_t row, int64_t b)
 {
@@ -127,7 +115,7 @@ static void select_task(void *ctx, int64_t task, int thread)
     int64_t begin, end, which[R16], row0 = h * j->sel->nbq;
     const sti_frame *frame[R16];
     sti_unit u;
-    unit_blocks(j, task % j->n_unit, &begin, &end);
+    sti_unit_blocks(j->sel, j->unit, task % j->n_unit, &begin, &end);
     for (int64_t b = begin; b < end; b++) {
         const sti_frame *f = &j->frame[b];
         int32_t *kept = j->sel->indices + j->offset[row0 + b] + (f->cand_lo - f->blk_lo);
@@ -143,13 +131,14 @@ static void select_task(void *ctx, int64_t task, int thread)
     }
     if (n > 0) {
         u = sti_unit_make(frame, n);
+        u.weighed = j->left != NULL ? &j->weighed : NULL;
+        u.number = task % j->n_unit;
         for (int i = 0; i < n; i++) {
             int64_t at = j->offset[row0 + which[i]];
             u.kept[i] = j->sel->indices + at + (frame[i]->cand_lo - frame[i]->blk_lo);
             if (sti_frame_pooled(frame[i]))
                 u.gain[i] = j->gain + at;
-            if (j->left != NULL)
-                u.weighed[i] = sti_weighed_slot(&j->weighed, row0 + which[i]);
+            u.row[i] = row0 + which[i];
         }
         if (!choose_unit(w, &u, h)) {
             j->failed[thread] = true;
@@ -164,21 +153,13 @@ static void select_task(void *ctx, int64_t task, int thread)
 
 /* ---- pooled budgets -------------------------------------------------------------------------- */
 
-/* Query blocks [*begin, *end) of a pool, as numbers in the selection. */
-static void pool_blocks(const struct job *j, int64_t pool, int64_t *begin, int64_t *end)
-{
-    int64_t first = (j->sel->first_blk / STI_POOL + pool) * STI_POOL;
-    *begin = sti_max(first - j->sel->first_blk, 0);
-    *end = sti_min(first + STI_POOL - j->sel->first_blk, j->sel->nbq);
-}
-
 static void pool_task(void *ctx, int64_t pool, int thread)
 {
     struct job *j = ctx;
     int64_t begin, end, n = 0, budget = 0, most = 0, n_head = j->sel->n_head;
     sti_pooled *list;
     uint64_t *item;
-    pool_blocks(j, pool, &begin, &end);
+    sti_unit_blocks(j->sel, STI_POOL, pool, &begin, &end);
     for (int64_t b = begin; b < end; b++)
         most = sti_max(most, j->frame[b].budget);
     list = sti_alloc((size_t)((end - begin) * n_head) * sizeof *list);
@@ -213,16 +194,22 @@ static void pool_task(void *ctx, int64_t pool, int thread)
     sti_free(item);
 }
 
-static int64_t n_pool(const st_selection *sel)
+/* Room for what all units weigh, none of it noted yet. */
+static bool weighed_alloc(struct job *j)
 {
-    return (sel->first_blk + sel->nbq - 1) / STI_POOL - sel->first_blk / STI_POOL + 1;
+    sti_weighed_free(&j->weighed);
+    j->weighed = (sti_weighed){
+        .a = j->a, .p = &j->p, .sel = j->sel, .frame = j->frame, .left = j->left};
+    return sti_weighed_alloc(&j->weighed, j->unit);
 }
 
 static bool run(struct job *j, st_pool *pool)
 {
+    if (j->left != NULL && !weighed_alloc(j))
+        return false;
     sti_pool_run(pool, j->sel->n_head * j->n_unit, select_task, j);
     if (j->p.pooled)
-        sti_pool_run(pool, n_pool(j->sel), pool_task, j);
+        sti_pool_run(pool, sti_n_unit(j->sel, STI_POOL), pool_task, j);
     for (int t = 0; t < st_pool_size(pool); t++)
         if (j->failed[t])
             return false;
@@ -381,8 +368,7 @@ static bool job_alloc(struct job *j, st_pool *pool)
         return false;
     if (j->left != NULL) {
         j->sel->share = sti_alloc((size_t)(j->a->n_head * j->a->n_q) * sizeof *j->sel->share);
-        if (!sti_weighed_alloc(&j->weighed, j->frame, j->sel->nbq, j->sel->n_head, &j->p) ||
-            j->sel->share == NULL)
+        if (j->sel->share == NULL)
             return false;
     }
     for (int t = 0; t < st_pool_size(pool); t++)
@@ -422,7 +408,7 @@ static void left_task(void *ctx, int64_t head, int thread)
 {
     struct job *j = ctx;
     (void)thread;
-    sti_weighed_left(&j->weighed, j->a, j->left, j->sel, (int)head);
+    sti_weighed_left(&j->weighed, (int)head);
 }
 
 static st_status select_with(const st_attn *a, const st_select_params *p, st_keys *keys,

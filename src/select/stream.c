@@ -216,14 +216,9 @@ static int part_of_unit(sti_unit *part, const sti_unit *u, int i, int share)
     while (end < u->n &&
            u->frame[end]->number % STI_PROPOSE / share == u->frame[i]->number % STI_PROPOSE / share)
         end++;
-    *part = sti_unit_make(u->frame + i, end - i);
+    *part = sti_unit_part(u, i, end);
     part->lo = u->lo;
     part->hi = u->hi;
-    for (int j = i; j < end; j++) {
-        part->kept[j - i] = u->kept[j];
-        part->gain[j - i] = u->gain[j];
-        part->weighed[j - i] = u->weighed[j];
-    }
     return end;
 }
 
@@ -231,7 +226,7 @@ bool sti_select_stream(sti_work *w, sti_unit *u, int h)
 {
     int64_t cand = u->hi - u->lo, n;
     int64_t items = w->p->method == ST_SELECT_FLAT ? cand : 4 * beam_width(w, u) + 4;
-    int share = R16 / w->p->rows;
+    int share = R16 / sti_sampled(w->p);
     _Alignas(64) float pruned[R16], known[R16];
     if (!sti_unit_reserve(w, u, sti_max(items, 2 * sti_min(n_proposed(w, u), cand))))
         return false;

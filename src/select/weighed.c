@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * weighed.c — from lists of weighed blocks to sums by groups of tokens.
+ * weighed.c — from masses of weighed blocks to sums by groups of tokens.
  */
 #include "select/weighed.h"
 #include "base/util.h"
+#include "kernels/kernels.h"
 
-/* Blocks of a list, at least, beside those at the edges of its unit; `stream` weighs as many. */
-#define LIST_LEAST 256
-
-bool sti_weighed_alloc(sti_weighed *w, const sti_frame *frame, int64_t nbq, int n_head,
-                       const st_select_params *p)
+/* Groups with rows of query blocks [begin, end) of the selection. */
+static int64_t groups_of(const sti_weighed *w, int64_t begin, int64_t end, int64_t *first)
 {
-    int64_t n_row = n_head * nbq, edge = (int64_t)STI_PROPOSE * p->bq / p->bk + 1, n;
-    w->n_lane = sti_min(p->rows, p->bq);
+    const sti_frame *f = &w->frame[begin], *g = &w->frame[end - 1];
+    return st_groups_touched(w->left->group, w->left->n_group, w->a->first_query + f->row0,
+                             w->a->first_query + g->row0 + g->n_row, first);
+}
+
+/* Rows' lists: of pooled ones, whose kept blocks are not certain yet. */
+static bool alloc_lists(sti_weighed *w)
+{
+    int64_t n_row = w->sel->n_head * w->sel->nbq, n;
     w->begin = sti_alloc((size_t)(n_row + 1) * sizeof *w->begin);
-    w->n = sti_calloc((size_t)n_row * sizeof *w->n);
-    w->always = sti_alloc((size_t)(n_row * w->n_lane) * sizeof *w->always);
-    w->rows = sti_alloc((size_t)(n_head * p->bq * w->n_lane) * sizeof *w->rows);
-    if (w->begin == NULL || w->n == NULL || w->always == NULL || w->rows == NULL)
+    w->n = sti_alloc((size_t)n_row * sizeof *w->n);
+    w->kept = sti_alloc((size_t)(n_row * w->n_lane) * sizeof *w->kept);
+    if (w->begin == NULL || w->n == NULL || w->kept == NULL)
         return false;
     w->begin[0] = 0;
     for (int64_t t = 0; t < n_row; t++) {
-        const sti_frame *f = &frame[t % nbq];
-        int64_t room = sti_max(LIST_LEAST, 4 * f->quota) + edge;
-        w->begin[t + 1] =
-            w->begin[t] + (f->budget > 0 ? sti_min(room, sti_frame_candidates(f)) : 0);
+        const sti_frame *f = &w->frame[t % w->sel->nbq];
+        w->begin[t + 1] = w->begin[t] + (sti_frame_pooled(f) ? f->budget : 0);
+        w->n[t] = -1;
     }
     n = w->begin[n_row];
     w->block = sti_alloc((size_t)n * sizeof *w->block);
@@ -32,117 +35,176 @@ bool sti_weighed_alloc(sti_weighed *w, const sti_frame *frame, int64_t nbq, int 
     return w->block != NULL && w->share != NULL;
 }
 
+static bool alloc_sums(sti_weighed *w, int unit)
+{
+    int64_t nbk = w->sel->nbk, g = 0, begin, end;
+    w->n_unit = sti_n_unit(w->sel, unit);
+    w->first = sti_alloc((size_t)w->n_unit * sizeof *w->first);
+    w->touched = sti_alloc((size_t)(w->n_unit + 1) * sizeof *w->touched);
+    w->group_at = sti_alloc((size_t)nbk * sizeof *w->group_at);
+    if (w->first == NULL || w->touched == NULL || w->group_at == NULL)
+        return false;
+    w->touched[0] = 0;
+    for (int64_t u = 0; u < w->n_unit; u++) {
+        sti_unit_blocks(w->sel, unit, u, &begin, &end);
+        w->touched[u + 1] = w->touched[u] + groups_of(w, begin, end, &w->first[u]);
+    }
+    for (int64_t b = 0; b < nbk; b++) {
+        while (g < w->left->n_group && w->left->group[g].end <= b * w->p->bk)
+            g++;
+        w->group_at[b] = (int32_t)g;
+    }
+    w->sum = sti_calloc((size_t)(w->sel->n_head * w->touched[w->n_unit] * w->left->n_group) *
+                        sizeof *w->sum);
+    return w->sum != NULL;
+}
+
+bool sti_weighed_alloc(sti_weighed *w, int unit)
+{
+    w->n_lane = sti_sampled(w->p);
+    return alloc_lists(w) && alloc_sums(w, unit);
+}
+
 void sti_weighed_free(sti_weighed *w)
 {
     sti_free(w->begin);
     sti_free(w->n);
-    sti_free(w->always);
+    sti_free(w->kept);
     sti_free(w->block);
     sti_free(w->share);
-    sti_free(w->rows);
+    sti_free(w->first);
+    sti_free(w->touched);
+    sti_free(w->group_at);
+    sti_free(w->sum);
 }
 
-sti_weighed_list sti_weighed_slot(const sti_weighed *w, int64_t t)
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+/* The lane of row i of a frame with n_lane sampled rows: the first that is row i or later. */
+static int lane_of(const sti_frame *f, int n_lane, int64_t i)
 {
-    return (sti_weighed_list){.room = w->begin[t + 1] - w->begin[t],
-                              .n_lane = w->n_lane,
-                              .block = w->block + w->begin[t],
-                              .share = w->share + w->begin[t] * w->n_lane,
-                              .always = w->always + t * w->n_lane,
-                              .n = &w->n[t]};
+    return (int)(((i + 1) * n_lane - 1) / f->n_row);
 }
 
-/* ---- by groups ------------------------------------------------------------------------------- */
-
-/* The rows of a query block, and the groups that they touch: group first + i has rows[i][r] rows
- * that are sampled by lane r. */
-struct block_rows {
-    int n_lane;
-    int64_t row0, n_row; /* rows of the call */
-    int64_t first, n;
-    float *rows; /* [n, n_lane] */
-};
-
-/* The lane of row i of a block: the first that was sampled there or later. */
-static int lane_of(const struct block_rows *b, int64_t i)
+/* rows[r]: how many rows of f that lane r of n_lane stands for are in the group. False: none. */
+static bool rows_in_group(float *rows, const sti_weighed *w, const sti_frame *f, int n_lane,
+                          int64_t group)
 {
-    return (int)(((i + 1) * b->n_lane - 1) / b->n_row);
+    const st_group *g = &w->left->group[group];
+    int64_t row0 = w->a->first_query + f->row0;
+    int64_t begin = sti_max(g->begin - row0, 0), end = sti_min(g->end - row0, f->n_row);
+    memset(rows, 0, (size_t)n_lane * sizeof *rows);
+    for (int64_t i = begin; i < end; i++)
+        rows[lane_of(f, n_lane, i)] += 1.0f;
+    return begin < end;
 }
 
-static struct block_rows rows_of(const sti_weighed *w, const st_attn *a, const st_group_sums *left,
-                                 const st_selection *sel, int64_t qb, float *rows)
+/* A block's share, spread evenly over its keys, to the groups that have them. sum [n_group] */
+static void add_block(const sti_weighed *w, float *sum, int64_t block, float share)
 {
-    int64_t begin = sti_max(qb * sel->bq, a->first_query);
-    int64_t end = sti_min((qb + 1) * sel->bq, a->first_query + a->n_q);
-    struct block_rows b = {.row0 = begin - a->first_query, .n_row = end - begin, .rows = rows};
-    b.n_lane = (int)sti_min(w->n_lane, b.n_row);
-    b.n = st_groups_touched(left->group, left->n_group, begin, end, &b.first);
-    memset(rows, 0, (size_t)(b.n * w->n_lane) * sizeof *rows);
-    for (int64_t i = 0; i < b.n; i++) {
-        const st_group *g = &left->group[b.first + i];
-        for (int64_t p = sti_max(g->begin, begin); p < sti_min(g->end, end); p++)
-            rows[i * w->n_lane + lane_of(&b, p - begin)] += 1.0f;
+    const st_group *group = w->left->group;
+    int64_t key = block * w->p->bk, end = sti_min(key + w->p->bk, w->a->n_k);
+    share /= (float)(end - key);
+    for (int64_t g = w->group_at[block]; g < w->left->n_group && group[g].begin < end; g++)
+        sum[g] += share * (float)(sti_min(group[g].end, end) - sti_max(group[g].begin, key));
+}
+
+/* ---- while units choose ---------------------------------------------------------------------- */
+
+void sti_weighed_frame(sti_weighed *w, sti_work *work, const sti_unit *u, int i,
+                       const float *always, const float *inv, int64_t begin, int64_t end)
+{
+    int lane0 = work->tile.first[i], n_lane = work->tile.first[i + 1] - lane0;
+    int64_t t = u->row[i], n = u->n_kept[i];
+    bool certain = !sti_frame_pooled(u->frame[i]);
+    float *kept = w->kept + t * w->n_lane, *mass = work->mass_r + lane0;
+    size_t lanes = (size_t)n_lane * sizeof *mass;
+    w->n[t] = certain ? 0 : n;
+    memcpy(kept, always + lane0, lanes);
+    for (int64_t c = 0; c < n; c++) {
+        int64_t at = begin + u->kept[i][c];
+        float *share = w->share + (w->begin[t] + c) * w->n_lane;
+        for (int r = 0; r < n_lane; r++) {
+            float x = mass[at * R16 + r] * inv[lane0 + r];
+            *(certain ? &kept[r] : &share[r]) = certain ? kept[r] + x : x;
+        }
+        if (!certain)
+            w->block[w->begin[t] + c] = work->block[at];
+        memset(mass + at * R16, 0, lanes);
     }
-    return b;
+    for (int64_t at = 0; at < begin; at++)
+        memset(mass + at * R16, 0, lanes);
+    for (int64_t at = end; at < work->n_block; at++)
+        memset(mass + at * R16, 0, lanes);
 }
 
-/* What the rows of group first + i read of a block with these shares. */
-static float read_by(const struct block_rows *b, int n_lane, int64_t i, const float *share)
+void sti_weighed_unit(sti_weighed *w, sti_work *work, const sti_unit *u, int h, const float *inv)
 {
-    float sum = 0.0f;
-    for (int r = 0; r < b->n_lane; r++)
-        sum += b->rows[i * n_lane + r] * share[r];
-    return sum;
-}
-
-/* A block's share, spread evenly over its keys [key, end), to the groups from *j on: keys come
- * ascending. */
-static void add_block(const struct block_rows *b, const st_group_sums *left, int h, int n_lane,
-                      int64_t key, int64_t end, const float *share, int64_t *j)
-{
-    while (*j < left->n_group && left->group[*j].end <= key)
-        ++*j;
-    for (int64_t i = 0; i < b->n; i++) {
-        float *sum = left->sum + (h * left->n + b->first + i - left->first) * left->n_group;
-        float read = read_by(b, n_lane, i, share) / (float)(end - key);
-        for (int64_t c = *j; c < left->n_group && left->group[c].begin < end; c++)
-            sum[c] += read * (float)(sti_min(left->group[c].end, end) -
-                                     sti_max(left->group[c].begin, key));
-    }
-}
-
-/* Row t of the selection; kept [n_lane]: what it keeps. */
-static void add_row(const sti_weighed *w, const struct block_rows *b, const st_group_sums *left,
-                    const st_selection *sel, int64_t n_k, int h, int64_t t, float *kept)
-{
-    sti_weighed_list list = sti_weighed_slot(w, t);
-    int64_t e = sel->indptr[t], end = sel->indptr[t + 1], j = 0;
-    memcpy(kept, list.always, (size_t)w->n_lane * sizeof *kept);
-    for (int64_t i = 0; i < *list.n; i++) {
-        const float *share = list.share + i * w->n_lane;
-        int64_t key = (int64_t)list.block[i] * sel->bk;
-        while (e < end && sel->indices[e] < list.block[i])
-            e++;
-        if (e < end && sel->indices[e] == list.block[i])
-            for (int r = 0; r < b->n_lane; r++)
-                kept[r] += share[r];
-        else
-            add_block(b, left, h, w->n_lane, key, sti_min(key + sel->bk, n_k), share, &j);
+    int64_t n_sum = w->touched[w->n_unit], n_group = w->left->n_group, at = w->touched[u->number];
+    for (int64_t g = 0; g < w->touched[u->number + 1] - at; g++) {
+        _Alignas(64) float rows[R16] = {0};
+        float *sum = w->sum + (h * n_sum + at + g) * n_group;
+        bool any = false;
+        for (int i = 0; i < u->n; i++) {
+            int lane0 = work->tile.first[i], n_lane = work->tile.first[i + 1] - lane0;
+            any |= rows_in_group(rows + lane0, w, u->frame[i], n_lane, w->first[u->number] + g);
+        }
+        if (!any)
+            continue;
+        for (int r = 0; r < R16; r++)
+            rows[r] *= inv[r];
+        sti_kernels()->score_f32_r16(work->score, work->mass_r, rows, work->n_block);
+        for (int64_t i = 0; i < work->n_block; i++)
+            if (work->score[i] > 0.0f)
+                add_block(w, sum, work->block[i], work->score[i]);
     }
 }
 
-void sti_weighed_left(const sti_weighed *w, const st_attn *a, const st_group_sums *left,
-                      st_selection *sel, int h)
+/* ---- at the end ------------------------------------------------------------------------------ */
+
+/* What pooled row t lost of its list, and what it kept. */
+static void end_list(const sti_weighed *w, int h, int64_t t, const sti_frame *f, int n_lane)
 {
-    int64_t cells = left->n * left->n_group;
-    float kept[R16], *rows = w->rows + (int64_t)h * sel->bq * w->n_lane;
-    memset(left->sum + h * cells, 0, (size_t)cells * sizeof *left->sum);
-    for (int64_t blk = 0; blk < sel->nbq; blk++) {
-        int64_t t = h * sel->nbq + blk;
-        struct block_rows b = rows_of(w, a, left, sel, sel->first_blk + blk, rows);
+    const st_group_sums *left = w->left;
+    int64_t n_kept = w->sel->indptr[t + 1] - w->sel->indptr[t] - sti_frame_always(f);
+    int64_t row0 = w->a->first_query + f->row0, first, n_touched;
+    const float *share = w->share + w->begin[t] * w->n_lane;
+    float rows[R16];
+    for (int64_t c = 0; c < n_kept; c++)
+        for (int r = 0; r < n_lane; r++)
+            w->kept[t * w->n_lane + r] += share[c * w->n_lane + r];
+    n_touched = st_groups_touched(left->group, left->n_group, row0, row0 + f->n_row, &first);
+    for (int64_t g = first; g < first + n_touched; g++) {
+        float *sum = left->sum + (h * left->n + g - left->first) * left->n_group;
+        rows_in_group(rows, w, f, n_lane, g);
+        for (int64_t c = n_kept; c < w->n[t]; c++) {
+            float x = 0.0f;
+            for (int r = 0; r < n_lane; r++)
+                x += rows[r] * share[c * w->n_lane + r];
+            add_block(w, sum, w->block[w->begin[t] + c], x);
+        }
+    }
+}
+
+void sti_weighed_left(const sti_weighed *w, int h)
+{
+    const st_group_sums *left = w->left;
+    int64_t n_group = left->n_group, n_sum = w->touched[w->n_unit];
+    memset(left->sum + h * left->n * n_group, 0, (size_t)(left->n * n_group) * sizeof *left->sum);
+    for (int64_t u = 0; u < w->n_unit; u++) {
+        const float *from = w->sum + (h * n_sum + w->touched[u]) * n_group;
+        float *to = left->sum + (h * left->n + w->first[u] - left->first) * n_group;
+        for (int64_t c = 0; c < (w->touched[u + 1] - w->touched[u]) * n_group; c++)
+            to[c] += from[c];
+    }
+    for (int64_t b = 0; b < w->sel->nbq; b++) {
+        const sti_frame *f = &w->frame[b];
+        int64_t t = h * w->sel->nbq + b;
+        int n_lane = sti_min(w->n_lane, f->n_row);
         if (w->n[t] > 0)
-            add_row(w, &b, left, sel, a->n_k, h, t, kept);
-        for (int64_t i = 0; i < b.n_row; i++)
-            sel->share[h * a->n_q + b.row0 + i] = w->n[t] > 0 ? kept[lane_of(&b, i)] : 1.0f;
+            end_list(w, h, t, f, n_lane);
+        for (int64_t i = 0; i < f->n_row; i++)
+            w->sel->share[h * w->a->n_q + f->row0 + i] =
+                w->n[t] >= 0 ? w->kept[t * w->n_lane + lane_of(f, n_lane, i)] : 1.0f;
     }
 }

@@ -13,7 +13,7 @@ import numpy as np
 
 F = np.float32
 LANES = 16
-PROPOSE = 8  # query blocks that descend together
+PROPOSE = 8  # query blocks that descend together, at least
 
 
 @dataclass
@@ -420,7 +420,7 @@ class Selector:
         p, unit = self.p, Unit(frames)
         if len(frames) > 1 and unit.hi - unit.lo < min(f.cand_hi - f.cand_lo for f in frames) // 2:
             return [self.together([f])[0] for f in frames]
-        share = LANES // p.rows
+        share = LANES // min(p.rows, p.bq)
         if p.method == "scan":
             return self.weigh(unit, p.rows, range(unit.lo, unit.hi), np.zeros(LANES, F))
         if len(frames) <= share:
@@ -495,7 +495,7 @@ def select(q, k, scale, p, first_query=None, cap=0.0):
         if h % group == 0:
             keys = Keys(k[g], q[g * group : (g + 1) * group], first_query, p.bk)
         selector = Selector(q[h], keys, scale, first_query, p, cap)
-        share = LANES // p.rows
+        share = LANES // min(p.rows, p.bq)
         size = share if p.method == "scan" or p.mass > 0 else max(share, PROPOSE)
         for unit in range(blocks[0] // size, blocks[-1] // size + 1):
             own = [qb for qb in range(unit * size, (unit + 1) * size) if qb in blocks]
