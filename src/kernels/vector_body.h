@@ -239,17 +239,38 @@ int64_t NAME(above_i32_row)(const int32_t *x, int32_t limit, int64_t n)
     return count;
 }
 
+/* The first steps of a score: y[r] of r and r + 4, + 8, + 12. Each is a loop by itself: one loop
+ * over them is not vectorised. */
+static inline void score_steps(float *restrict y, const float *restrict p, const float *restrict w)
+{
+    float x[16];
+    for (int r = 0; r < 16; r++)
+        x[r] = p[r] * w[r];
+    for (int r = 0; r < 8; r++)
+        x[r] += x[r + 8];
+    for (int r = 0; r < 4; r++)
+        y[r] = x[r] + x[r + 4];
+}
+
+static inline float last_steps(const float *y)
+{
+    return (y[0] + y[2]) + (y[1] + y[3]);
+}
+
+/* 16 items at a time, for the last steps to be vectorised over them. */
 void NAME(score_f32_r16)(float *restrict score, const float *restrict p, const float *restrict w,
                          int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) {
-        float x[16];
-        for (int r = 0; r < 16; r++)
-            x[r] = p[i * 16 + r] * w[r];
-        for (int r = 0; r < 8; r++) /* each step by itself: one loop over them is not vectorised */
-            x[r] += x[r + 8];
-        for (int r = 0; r < 4; r++)
-            x[r] += x[r + 4];
-        score[i] = (x[0] + x[2]) + (x[1] + x[3]);
+    float y[16 * 4];
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int j = 0; j < 16; j++)
+            score_steps(y + 4 * j, p + (i + j) * 16, w);
+        for (int j = 0; j < 16; j++)
+            score[i + j] = last_steps(y + 4 * j);
+    }
+    for (; i < n; i++) {
+        score_steps(y, p + i * 16, w);
+        score[i] = last_steps(y);
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * order.c — the largest scores by halving the range of their bits; orders by sorting bytes. Lists
- * are short (a hundred or so) and many: heaps and comparisons would mispredict their way through.
+ * order.c — the largest scores by halving the range of their bits; orders by places, then by
+ * neighbours. Lists are short (a hundred or so) and many: heaps and comparisons alone would
+ * mispredict their way through.
  */
 #include <string.h>
 
@@ -23,15 +24,11 @@ static void sort_few(uint64_t *item, int64_t n)
 }
 
 /* Ascending by the upper 32 bits; equal ones stay in their order. Byte by byte from the lowest,
- * back and forth between the halves of item [2 n]. Returns the half with the result. */
-static uint64_t *sort_items(uint64_t *item, int64_t n)
+ * back and forth between the halves of item [2 n]. Returns the half with the result. n > 0 */
+static uint64_t *sort_bytes(uint64_t *item, int64_t n)
 {
     uint64_t *from = item, *to = item + n;
     int32_t count[4][256] = {{0}};
-    if (n <= FEW) {
-        sort_few(item, n);
-        return item;
-    }
     for (int64_t i = 0; i < n; i++)
         for (int b = 0; b < 4; b++)
             count[b][item[i] >> (32 + 8 * b) & 255]++;
@@ -51,6 +48,49 @@ static uint64_t *sort_items(uint64_t *item, int64_t n)
         to = other;
     }
     return from;
+}
+
+static uint32_t upper(uint64_t item)
+{
+    return (uint32_t)(item >> 32);
+}
+
+/* Into to[n] by the 8 highest bits in which items differ. Returns how many the fullest of these 256
+ * places got. */
+static int32_t spread(uint64_t *to, const uint64_t *item, int64_t n)
+{
+    uint32_t lo = UINT32_MAX, hi = 0;
+    int32_t count[257] = {0}, most = 0;
+    int shift = 0;
+    for (int64_t i = 0; i < n; i++) {
+        lo = upper(item[i]) < lo ? upper(item[i]) : lo;
+        hi = upper(item[i]) > hi ? upper(item[i]) : hi;
+    }
+    while ((hi - lo) >> shift > 255)
+        shift++;
+    for (int64_t i = 0; i < n; i++)
+        count[((upper(item[i]) - lo) >> shift) + 1]++;
+    for (int v = 1; v <= 256; v++) {
+        most = count[v] > most ? count[v] : most;
+        count[v] += count[v - 1];
+    }
+    for (int64_t i = 0; i < n; i++)
+        to[count[(upper(item[i]) - lo) >> shift]++] = item[i];
+    return most;
+}
+
+/* Ascending by the upper 32 bits; items where those are equal must have ascending lower ones. item
+ * [2 n]. Returns the half with the result. */
+static uint64_t *sort_items(uint64_t *item, int64_t n)
+{
+    if (n <= FEW) {
+        sort_few(item, n);
+        return item;
+    }
+    if (spread(item + n, item, n) > FEW)
+        return sort_bytes(item, n);
+    sort_few(item + n, n); /* each has a few steps to go */
+    return item + n;
 }
 
 /* Different blocks as bits of a set that begins at block `first`. */
