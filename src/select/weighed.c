@@ -6,6 +6,8 @@
 #include "base/util.h"
 #include "kernels/kernels.h"
 
+#define NO_GROUP INT32_MIN
+
 /* Groups with rows of query blocks [begin, end) of the selection. */
 static int64_t groups_of(const sti_weighed *w, int64_t begin, int64_t end, int64_t *first)
 {
@@ -50,9 +52,13 @@ static bool alloc_sums(sti_weighed *w, int unit)
         w->touched[u + 1] = w->touched[u] + groups_of(w, begin, end, &w->first[u]);
     }
     for (int64_t b = 0; b < nbk; b++) {
-        while (g < w->left->n_group && w->left->group[g].end <= b * w->p->bk)
+        const st_group *group = w->left->group;
+        int64_t key = b * w->p->bk, last = sti_min(key + w->p->bk, w->a->n_k);
+        while (g < w->left->n_group && group[g].end <= key)
             g++;
-        w->group_at[b] = (int32_t)g;
+        w->group_at[b] = g == w->left->n_group || group[g].begin >= last ? NO_GROUP
+                         : group[g].begin <= key && group[g].end >= last ? (int32_t)g
+                                                                         : -1 - (int32_t)g;
     }
     w->sum = sti_calloc((size_t)(w->sel->n_head * w->touched[w->n_unit] * w->left->n_group) *
                         sizeof *w->sum);
@@ -99,17 +105,35 @@ static bool rows_in_group(float *rows, const sti_weighed *w, const sti_frame *f,
     return begin < end;
 }
 
-/* A block's share, spread evenly over its keys, to the groups that have them. sum [n_group] */
-static void add_block(const sti_weighed *w, float *sum, int64_t block, float share)
+/* The same for a block that is not in one group as a whole; `first`: the first with a key of it. */
+static void add_parts(const sti_weighed *w, float *sum, int64_t block, float share, int64_t first)
 {
     const st_group *group = w->left->group;
     int64_t key = block * w->p->bk, end = sti_min(key + w->p->bk, w->a->n_k);
     share /= (float)(end - key);
-    for (int64_t g = w->group_at[block]; g < w->left->n_group && group[g].begin < end; g++)
+    for (int64_t g = first; g < w->left->n_group && group[g].begin < end; g++)
         sum[g] += share * (float)(sti_min(group[g].end, end) - sti_max(group[g].begin, key));
 }
 
+/* A block's share, spread evenly over its keys, to the groups that have them. sum [n_group] */
+static inline void add_block(const sti_weighed *w, float *sum, int64_t block, float share)
+{
+    int32_t g = w->group_at[block];
+    if (g >= 0)
+        sum[g] += share;
+    else if (g != NO_GROUP)
+        add_parts(w, sum, block, share, -1 - (int64_t)g);
+}
+
 /* ---- while units choose ---------------------------------------------------------------------- */
+
+static inline void no_mass(float *mass, int n_lane)
+{
+    if (n_lane == 1) /* often: rows of their own; without a call */
+        mass[0] = 0.0f;
+    else
+        memset(mass, 0, (size_t)n_lane * sizeof *mass);
+}
 
 void sti_weighed_frame(sti_weighed *w, sti_work *work, const sti_unit *u, int i,
                        const float *always, const float *inv, int64_t begin, int64_t end)
@@ -117,25 +141,27 @@ void sti_weighed_frame(sti_weighed *w, sti_work *work, const sti_unit *u, int i,
     int lane0 = work->tile.first[i], n_lane = work->tile.first[i + 1] - lane0;
     int64_t t = u->row[i], n = u->n_kept[i];
     bool certain = !sti_frame_pooled(u->frame[i]);
-    float *kept = w->kept + t * w->n_lane, *mass = work->mass_r + lane0;
-    size_t lanes = (size_t)n_lane * sizeof *mass;
+    float *kept = w->kept + t * w->n_lane, *share = w->share + w->begin[t] * w->n_lane;
+    float *mass = work->mass_r + lane0;
     w->n[t] = certain ? 0 : n;
-    memcpy(kept, always + lane0, lanes);
-    for (int64_t c = 0; c < n; c++) {
-        int64_t at = begin + u->kept[i][c];
-        float *share = w->share + (w->begin[t] + c) * w->n_lane;
-        for (int r = 0; r < n_lane; r++) {
-            float x = mass[at * R16 + r] * inv[lane0 + r];
-            *(certain ? &kept[r] : &share[r]) = certain ? kept[r] + x : x;
-        }
-        if (!certain)
-            w->block[w->begin[t] + c] = work->block[at];
-        memset(mass + at * R16, 0, lanes);
+    memcpy(kept, always + lane0, (size_t)n_lane * sizeof *kept);
+    for (int64_t c = 0; certain && c < n; c++) {
+        const float *x = mass + (begin + u->kept[i][c]) * R16;
+        for (int r = 0; r < n_lane; r++)
+            kept[r] += x[r] * inv[lane0 + r];
     }
+    for (int64_t c = 0; !certain && c < n; c++) {
+        const float *x = mass + (begin + u->kept[i][c]) * R16;
+        w->block[w->begin[t] + c] = work->block[begin + u->kept[i][c]];
+        for (int r = 0; r < n_lane; r++)
+            share[c * w->n_lane + r] = x[r] * inv[lane0 + r];
+    }
+    for (int64_t c = 0; c < n; c++)
+        no_mass(mass + (begin + u->kept[i][c]) * R16, n_lane);
     for (int64_t at = 0; at < begin; at++)
-        memset(mass + at * R16, 0, lanes);
+        no_mass(mass + at * R16, n_lane);
     for (int64_t at = end; at < work->n_block; at++)
-        memset(mass + at * R16, 0, lanes);
+        no_mass(mass + at * R16, n_lane);
 }
 
 void sti_weighed_unit(sti_weighed *w, sti_work *work, const sti_unit *u, int h, const float *inv)

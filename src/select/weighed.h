@@ -26,7 +26,7 @@ typedef struct sti_weighed {
     int64_t n_unit;            /* of a head */
     int64_t *first, *touched;  /* [n_unit], [n_unit + 1] groups with rows in it; sums before it */
     float *sum;                /* [n_head, touched[n_unit], n_group] what units left out */
-    int32_t *group_at;         /* [nbk] the first group that ends behind a key block's begin */
+    int32_t *group_at;         /* [nbk] the group of a key block; -1 - the first of several */
 } sti_weighed;
 
 /* Room for what units of `unit` query blocks weigh, with a .. left set; nothing is weighed yet.
@@ -34,9 +34,9 @@ typedef struct sti_weighed {
 bool sti_weighed_alloc(sti_weighed *w, int unit);
 void sti_weighed_free(sti_weighed *w);
 
-/* Frame i of u was ranked: lanes [lane0, lane1) keep kept[0..n_kept) (positions in work->block) of
- * candidates [begin, end), and their masses times inv are shares. always [16]: the share of the
- * other blocks. Takes all that is not left out from these lanes of work->mass_r. */
+/* Frame i of u was ranked: of its candidates, [begin, end) of work->block, it keeps the positions
+ * u->kept[i] (0: begin). Masses times inv [16] are shares; always [16]: that of the other blocks.
+ * Takes all that is not left out from the frame's lanes of work->mass_r. */
 void sti_weighed_frame(sti_weighed *w, sti_work *work, const sti_unit *u, int i,
                        const float *always, const float *inv, int64_t begin, int64_t end);
 
