@@ -56,7 +56,8 @@ static int parse(ruler_args *a, int argc, char **argv)
          "methods: stream (default), hip, window, flat, scan, exact, auto"},
         {"--pruned", "LIST", ARG_TEXT, &a->pruned, 0, 0,
          "budgets: shares of the causal pairs to prune (0.95); a prompt too short\n"
-         "for that is pruned as far as leaves one block to choose"},
+         "for that is pruned as far as leaves one block to choose; 0.90-0.96: of\n"
+         "each sample as much within that as keeps the dense run's answer tokens"},
         {"--k", "LIST", ARG_TEXT, &a->k, 0, 0,
          "budgets: key blocks kept per query block, instead of --pruned"},
         {"--block-q", "N", ARG_INT, &a->block_q, 1, 1024,
@@ -154,9 +155,11 @@ static int add_setting(ruler_job *j, const st_select_params *select, const char 
                                  "and diagonal are always kept)",
                                  budget, (long long)least);
     } else {
-        s->pruned = strtod(budget, &end);
-        if (*budget == '\0' || *end != '\0' || !(s->pruned >= 0 && s->pruned < 1))
-            return args_complain("ruler", "--pruned: \"%s\" is not a share of 0..1", budget);
+        if (!ruler_parse_share(budget, &s->least, &s->pruned))
+            return args_complain("ruler",
+                                 "--pruned: \"%s\" is not a share of 0..1 or two, the lower first, "
+                                 "as in 0.90-0.96",
+                                 budget);
         s->select.grow_tok = select->method == ST_SELECT_WINDOW ? 0 : -1;
         s->select.pooled = true; /* where the method can */
         s->select.pooled = st_select_params_check(&s->select, &err) == ST_OK;
@@ -169,7 +172,7 @@ static int parse_settings(ruler_job *j)
 {
     const ruler_args *a = j->a;
     const char *methods = a->select != NULL ? a->select : "stream";
-    char method[32], budget[13];
+    char method[32], budget[sizeof j->setting[0].target - 2];
     while (next_entry(&methods, method, sizeof method)) {
         const char *budgets = a->k != NULL ? a->k : a->pruned != NULL ? a->pruned : "0.95";
         st_select_params select = st_select_params_default();

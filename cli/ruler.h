@@ -21,7 +21,7 @@ typedef struct ruler_row {
     char model[13];  /* first digits of the file's SHA-256 */
     char source[64]; /* "-": generated from the seed alone; else the name of the file behind it */
     char task[64];
-    char select[16], target[16]; /* method; budget as typed, "0.95" or "k=8" */
+    char select[16], target[32]; /* method; budget as typed: "0.95", "0.90-0.96" or "k=8" */
     int64_t chat, seed, length, index, block_q, block_k, sample_rows;
     /* the prompt */
     int64_t n_tok, n_answer;
@@ -129,11 +129,14 @@ typedef struct ruler_args {
     bool resume, greedy, json, quiet, verbose;
 } ruler_args;
 
-/* A method with a budget. Of a share, `select` gets block sizes and k with a sample's length. */
+/* A method with a budget. Of a share, `select` gets block sizes and k with a sample's length. Of a
+ * range, a sample takes the first of some shares, from `pruned` down to `least`, that leaves every
+ * answer token what the dense run says, or else `least`. */
 typedef struct ruler_setting {
     st_select_params select;
     double pruned; /* < 0: select.k is the budget */
-    char target[16];
+    double least;  /* of a range of shares the lower end; else as pruned */
+    char target[32];
 } ruler_setting;
 
 struct ruler_job {
@@ -151,6 +154,8 @@ struct ruler_job {
     char label[32]; /* of the bar: task, length, sample */
 };
 
+/* "0.95", or "0.90-0.96": the least share and the most. False: neither. */
+bool ruler_parse_share(const char *text, double *least, double *most);
 /* st_task_count_fn; ctx is the st_model. -1: it failed. */
 int64_t ruler_count_tokens(void *ctx, const char *text, int64_t n_bytes);
 /* The key of a row, as far as the job decides it; the budget (ruler_row.target) decides the block

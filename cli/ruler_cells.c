@@ -155,7 +155,7 @@ static void print_cell(const ruler_cell *c, bool greedy)
         (long long)c->n_retrieval);
     snprintf(blocks, sizeof blocks, "%lldx%lld", (long long)c->first->block_q,
              (long long)c->first->block_k);
-    printf("%-15s %7lld %-6s %-6s %6s %6s %4lld %6s %6s %8s %7s %6s %7.3f %6s %13s", c->first->task,
+    printf("%-15s %7lld %-6s %-9s %6s %6s %4lld %6s %6s %8s %7s %6s %7.3f %6s %13s", c->first->task,
            (long long)c->first->length, c->first->select, c->first->target, blocks,
            percent(a, c->pruned), (long long)c->n, percent(b, c->dense), percent(d, c->sparse),
            kept, lost, percent(e, same), c->kl, percent(f, c->recall), needle);
@@ -172,7 +172,7 @@ void ruler_print_table(const ruler_cells *cells, const ruler_about *about)
            "position of the right answer, x 100\n\n",
            out_clean(name, sizeof name, about->model.name), about->model.weights,
            about->chat ? "on" : "off", (long long)about->seed);
-    printf("%-15s %7s %-6s %-6s %6s %6s %4s %6s %6s %8s %7s %6s %7s %6s %13s%s\n", "task", "length",
+    printf("%-15s %7s %-6s %-9s %6s %6s %4s %6s %6s %8s %7s %6s %7s %6s %13s%s\n", "task", "length",
            "select", "budget", "blocks", "pruned", "n", "dense", "sparse", "kept", "lost by",
            "argmax", "KL", "recall", "needle kept", about->greedy ? " greedy dense/sparse" : "");
     for (int64_t i = 0; i < cells->n; i++)

@@ -10,6 +10,7 @@
 #include "ruler.h"
 
 #define GREEDY_MOST 512
+#define RANGE_STEPS 4 /* from the upper share of a range to the lower */
 
 /* ---- prompts --------------------------------------------------------------------------------- */
 
@@ -165,18 +166,30 @@ static st_status greedy_score(ruler_job *j, const st_task_sample *s, const int32
 
 /* ---- one sample ------------------------------------------------------------------------------ */
 
-/* The budget that a setting means for a row's tokens, in blocks of its sizes. */
-static st_select_params select_of(const ruler_job *j, const ruler_setting *s, const ruler_row *row)
+bool ruler_parse_share(const char *text, double *least, double *most)
+{
+    char *end;
+    *least = *most = strtod(text, &end);
+    if (end != text && *end == '-') {
+        text = end + 1;
+        *most = strtod(text, &end);
+    }
+    return end != text && *end == '\0' && *least >= 0 && *least <= *most && *most < 1;
+}
+
+/* The budget that a setting with this share means for a row's tokens, in blocks of its sizes. */
+static st_select_params select_of(const ruler_job *j, const ruler_setting *s, double pruned,
+                                  const ruler_row *row)
 {
     st_select_params p = s->select;
     int64_t n_tok = row->n_tok;
     p.bq = (int)row->block_q;
     p.bk = (int)row->block_k;
-    if (s->pruned >= 0 &&
-        st_select_k_for_pruned(&p, 0, n_tok, st_model_exact_below(j->model, n_tok, &j->run),
-                               s->pruned, &p.k, NULL) != ST_OK)
+    if (pruned >= 0 &&
+        st_select_k_for_pruned(&p, 0, n_tok, st_model_exact_below(j->model, n_tok, &j->run), pruned,
+                               &p.k, NULL) != ST_OK)
         p.k = 0;
-    if (s->pruned >= 0 && p.k <= (double)st_select_min_k(&p))
+    if (pruned >= 0 && p.k <= (double)st_select_min_k(&p))
         p.k = (double)st_select_min_k(&p) + 1;
     return p;
 }
@@ -193,9 +206,10 @@ ruler_row ruler_job_key(const ruler_job *j, int64_t length, const char *target)
     snprintf(row.target, sizeof row.target, "%s", target);
     if (row.block_q == 0) {
         st_select_params p = st_select_params_default();
-        if (target[0] != 'k')
+        double least, most;
+        if (ruler_parse_share(target, &least, &most))
             st_select_blocks_for_pruned(&p, length, st_model_exact_below(j->model, length, &j->run),
-                                        strtod(target, NULL));
+                                        most);
         row.block_q = p.bq;
         row.block_k = p.bk;
     }
@@ -234,12 +248,33 @@ struct sample {
     double dense_score, greedy_dense;
 };
 
+/* The pass that counts, and its budget; *seconds: of all that were tried. */
+static st_status search(const ruler_job *j, const struct sample *x, const ruler_setting *setting,
+                        const ruler_row *row, st_select_params *select, st_answer_pass *pass,
+                        double *seconds, st_error *err)
+{
+    int n = setting->least < setting->pruned ? RANGE_STEPS : 0;
+    *seconds = 0;
+    for (int i = 0; i <= n; i++) {
+        double down = n > 0 ? (double)i / n * (setting->pruned - setting->least) : 0;
+        st_status status;
+        *select = select_of(j, setting, setting->pruned - down, row);
+        status = st_answer_run(x->answer, select, pass, err);
+        if (status != ST_OK)
+            return status;
+        *seconds += pass->seconds;
+        if (pass->n_same == pass->n_answer)
+            break;
+    }
+    return ST_OK;
+}
+
 static st_status run_setting(ruler_job *j, struct sample *x, const ruler_setting *setting,
                              ruler_row *row, st_error *err)
 {
-    st_select_params select = select_of(j, setting, row);
+    st_select_params select;
     st_answer_pass pass;
-    st_status status = st_answer_run(x->answer, &select, &pass, err);
+    st_status status = search(j, x, setting, row, &select, &pass, &row->seconds_sparse, err);
     if (status != ST_OK)
         return status;
     row->k = pass.k;
@@ -251,7 +286,6 @@ static st_status run_setting(ruler_job *j, struct sample *x, const ruler_setting
     row->recall = pass.recall;
     row->n_retrieval = pass.n_retrieval;
     row->n_needle_kept = pass.n_needle_kept;
-    row->seconds_sparse = pass.seconds;
     if (j->a->greedy)
         status = greedy_score(j, x->s, x->token, x->n_prompt, &select, &row->greedy_sparse, err);
     if (status == ST_OK && !ruler_rows_add(&j->rows, row)) {

@@ -30,12 +30,18 @@ static inline void dots(__m256i acc[2], const int8_t *q, const int8_t *v, int64_
     }
 }
 
+/* As in idot_avx512.c. */
+#define AHEAD 24
+
 void stk_idot_i8_r16__avx2(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
                            const int32_t *sum, const int32_t *idx, int64_t n, int64_t dp)
 {
     (void)sum;
     for (int64_t i = 0; i < n; i++) {
         __m256i acc[2];
+        if (idx != NULL && i + AHEAD < n)
+            for (int64_t c = 0; c < dp; c += 64)
+                _mm_prefetch((const char *)(vec + idx[i + AHEAD] * stride + c), _MM_HINT_T0);
         dots(acc, q, vec + (idx != NULL ? idx[i] : i) * stride, dp);
         _mm256_storeu_si256((__m256i *)(out + i * 16), acc[0]);
         _mm256_storeu_si256((__m256i *)(out + i * 16 + 8), acc[1]);

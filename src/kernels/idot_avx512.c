@@ -49,6 +49,10 @@ INLINE void dots(int32_t *out, const int8_t *q, const int8_t *const *v, const in
         _mm512_storeu_si512(out + i * 16, _mm512_add_epi32(acc[i][0], acc[i][1]));
 }
 
+/* Vectors are gathered from all over: what comes after the next ones is asked for. (A prefetch never
+ * faults.) */
+#define AHEAD 24
+
 void stk_idot_i8_r16__avx512(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
                              const int32_t *sum, const int32_t *idx, int64_t n, int64_t dp)
 {
@@ -60,6 +64,10 @@ void stk_idot_i8_r16__avx512(int32_t *out, const int8_t *q, const int8_t *vec, i
             int64_t id = idx != NULL ? idx[i + k] : i + k;
             v[k] = vec + id * stride;
             s[k] = sum[id];
+            if (idx != NULL && i + k + AHEAD < n)
+                for (int64_t c = 0; c < dp; c += 64)
+                    _mm_prefetch((const char *)(vec + idx[i + k + AHEAD] * stride + c),
+                                 _MM_HINT_T0);
         }
         if (ni == 8)
             dots(out + i * 16, q, v, s, dp, 8);

@@ -145,6 +145,14 @@ static void sample_lane(sti_work *w, int h, int r, int64_t row, bool nodes)
     t->weight[r] = 1.0f;
 }
 
+/* Asks for row number `row` of q: rows that are sampled lie far apart. */
+static void read_ahead(const st_attn *a, int h, int64_t row)
+{
+    const char *at = sti_row_at(&a->q, h, row);
+    for (int64_t i = 0; i < (int64_t)sti_dtype_bytes(a->q.dtype, a->d_k); i += 64)
+        __builtin_prefetch(at + i);
+}
+
 static void absolute(int8_t *restrict out, const int8_t *restrict x, int n)
 {
     for (int i = 0; i < n; i++)
@@ -154,6 +162,7 @@ static void absolute(int8_t *restrict out, const int8_t *restrict x, int n)
 void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes)
 {
     sti_row_tile *t = &w->tile;
+    int64_t row[R16];
     int before = t->n, n = 0;
     t->all_lo = 0;
     t->all_hi = INT64_MAX;
@@ -166,9 +175,13 @@ void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes
         int m = f->n_row < rows ? f->n_row : rows;
         t->first[i] = n;
         for (int j = 0; j < m; j++)
-            sample_lane(w, h, n++, f->row0 + (int64_t)(j + 1) * f->n_row / m - 1, nodes);
+            row[n++] = f->row0 + (int64_t)(j + 1) * f->n_row / m - 1;
     }
     t->first[u->n] = n;
+    for (int r = 0; r < n; r++)
+        read_ahead(w->a, h, row[r]);
+    for (int r = 0; r < n; r++)
+        sample_lane(w, h, r, row[r], nodes);
     if (before > n) { /* lanes of an earlier, fuller tile */
         static const int8_t nothing[2048] = {0};
         for (int r = n; r < before; r++)

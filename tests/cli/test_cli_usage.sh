@@ -189,7 +189,7 @@ test_ruler() {
     for value in 0 x; do
         misused "--samples" ruler -m model --samples "$value"
     done
-    for value in 1 -0.1 x 0.9,most nan; do
+    for value in 1 -0.1 x 0.9,most nan 0.9- 0.96-0.9 0.9-1 0.9-nan; do
         misused "--pruned" ruler -m model --pruned "$value"
     done
     for value in 3 x 8,x 1.5; do
