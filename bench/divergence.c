@@ -8,7 +8,8 @@
  * SHARE: of the causal pairs, to prune, e.g. 0.9,0.95,0.99; blocks are of the sizes that suit it
  * and the prompt (st_select_blocks_for_pruned). Forms: k alike for every query block, the same
  * growing along the prompt, pooled over heads and neighbours, pooled and growing; hip; and a mass,
- * halved until it prunes as much. THREADS in the environment: how many (all processors).
+ * halved until it prunes as much. In the environment, THREADS: how many (all processors); BLOCKS:
+ * sizes instead, as in 16x8.
  * Prompts are read with special tokens written out, so a chat template can stand in the file.
  */
 #include <stdio.h>
@@ -99,7 +100,12 @@ static void measure(struct job *j, int64_t n_tok, const char *shares, int n_last
            (long long)n_tok, n_last);
     for (double share = strtod(shares, &rest); share > 0;
          share = strtod(rest + (*rest == ','), &rest)) {
+        const char *blocks = getenv("BLOCKS");
         st_select_blocks_for_pruned(&j->gp.select, n_tok, j->gp.exact_below, share);
+        if (blocks != NULL && sscanf(blocks, "%dx%d", &j->gp.select.bq, &j->gp.select.bk) != 2) {
+            fprintf(stderr, "BLOCKS: \"%s\" is not as in 16x8\n", blocks);
+            exit(2);
+        }
         for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
             j->gp.select.method = forms[i].method;
             j->gp.select.pooled = forms[i].pooled;
