@@ -49,8 +49,8 @@ INLINE void dots(int32_t *out, const int8_t *q, const int8_t *const *v, const in
         _mm512_storeu_si512(out + i * 16, _mm512_add_epi32(acc[i][0], acc[i][1]));
 }
 
-/* Vectors are gathered from all over: what comes after the next ones is asked for. (A prefetch never
- * faults.) */
+/* Vectors are gathered from all over: what comes after the next ones is asked for (a prefetch never
+ * faults). */
 #define AHEAD 24
 
 void stk_idot_i8_r16__avx512(int32_t *out, const int8_t *q, const int8_t *vec, int64_t stride,
