@@ -141,6 +141,8 @@ static int add_setting(ruler_job *j, const st_select_params *select, const char 
     bool is_k = j->a->k != NULL;
     st_error err;
     char *end;
+    if (strlen(budget) + 3 >= sizeof s->target) /* cut off, maybe */
+        return args_complain("ruler", "a budget that begins with \"%s\": too long", budget);
     if (j->n_setting == RULER_SETTING_MAX)
         return args_complain("ruler", "more than %d methods and budgets", RULER_SETTING_MAX);
     *s = (ruler_setting){.select = *select, .pruned = -1};

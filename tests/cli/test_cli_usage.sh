@@ -195,6 +195,7 @@ test_ruler() {
     for value in 3 x 8,x 1.5; do
         misused "--k" ruler -m model --k "$value"
     done
+    misused "too long" ruler -m model --pruned 0.9000000000000000000000000000000000-0.96
     misused "--pruned" ruler -m model --k 8 --pruned 0.9
     misused '"magic"' ruler -m model --select stream,magic
     misused "no method or no budget" ruler -m model --select ''
