@@ -133,12 +133,6 @@ static inline double host_kl(const float *a, const float *b, int n, const st_mod
     return r.kl_mean;
 }
 
-/* The next token's prediction of logits that host_decode gave for n tokens. */
-static inline const float *host_next(const float *logits, int n, const st_model *model)
-{
-    return logits + (ptrdiff_t)((n < HOST_LAST ? n : HOST_LAST) - 1) * model->info.n_vocab;
-}
-
 static inline float *host_copy(const float *logits, int n, const st_model *model)
 {
     size_t bytes = (size_t)n * (size_t)model->info.n_vocab * sizeof *logits;
