@@ -38,16 +38,6 @@ void sti_pack_want(sti_pack *p, int64_t lo, int64_t hi)
         p->slot[g] = 0;
 }
 
-/* Asks for a row that is packed soon: rows lie far apart, where the hardware does not look ahead. A
- * prefetch never faults, and an operand's last rows have nothing behind them. */
-static void read_ahead(const st_rows *x, int64_t head, int64_t tok, int64_t d)
-{
-    int64_t bytes = x->dtype == ST_DTYPE_OTHER ? 64 : (int64_t)sti_dtype_bytes(x->dtype, d);
-    const char *row = sti_row_at(x, head, tok);
-    for (int64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(row + i);
-}
-
 /* n keys from `key` on; meanwhile their values and the keys from `next` on are fetched. */
 static void pack_keys(const sti_pack *p, int16_t *k, float *scale, int64_t key, int64_t n,
                       int64_t next, float *buf)
@@ -61,8 +51,8 @@ static void pack_keys(const sti_pack *p, int16_t *k, float *scale, int64_t key, 
     for (int64_t j = 0; j < n; j++) {
         const void *row = sti_row_at(x, p->kv, key + j);
         if (p->v != NULL)
-            read_ahead(&p->a->v, p->kv, key + j, p->a->d_v);
-        read_ahead(x, p->kv, sti_min(next + j, p->a->n_k - 1), p->a->d_k);
+            sti_row_ask(&p->a->v, p->kv, key + j, p->a->d_v);
+        sti_row_ask(x, p->kv, sti_min(next + j, p->a->n_k - 1), p->a->d_k);
         if (x->dtype == ST_DTYPE_OTHER) {
             sti_read_row(buf, x, p->kv, key + j, p->a->d_k);
             row = buf;

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/util.h"
 #include "kernels/kernels.h"
 #include "kernels/read_rows.h"
 
@@ -20,6 +21,14 @@ void sti_read_row(float *dst, const st_rows *x, int64_t head, int64_t tok, int64
     case ST_DTYPE_Q8_0: k->unpack_q8_0_row(dst, src, d); break;
     case ST_DTYPE_OTHER: x->to_f32(src, dst, d); break;
     }
+}
+
+void sti_row_ask(const st_rows *x, int64_t head, int64_t tok, int64_t d)
+{
+    int64_t bytes = x->dtype == ST_DTYPE_OTHER ? 64 : (int64_t)sti_dtype_bytes(x->dtype, d);
+    const char *row = sti_row_at(x, head, tok); /* a prefetch never faults */
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(row + i);
 }
 
 const float *sti_read_rows(float *buf, const st_rows *x, int64_t head, int64_t tok, int64_t n,

@@ -145,14 +145,6 @@ static void sample_lane(sti_work *w, int h, int r, int64_t row, bool nodes)
     t->weight[r] = 1.0f;
 }
 
-/* Asks for row number `row` of q: rows that are sampled lie far apart. */
-static void read_ahead(const st_attn *a, int h, int64_t row)
-{
-    const char *at = sti_row_at(&a->q, h, row);
-    for (int64_t i = 0; i < (int64_t)sti_dtype_bytes(a->q.dtype, a->d_k); i += 64)
-        __builtin_prefetch(at + i);
-}
-
 static void absolute(int8_t *restrict out, const int8_t *restrict x, int n)
 {
     for (int i = 0; i < n; i++)
@@ -179,7 +171,7 @@ void sti_work_sample(sti_work *w, const sti_unit *u, int h, int rows, bool nodes
     }
     t->first[u->n] = n;
     for (int r = 0; r < n; r++)
-        read_ahead(w->a, h, row[r]);
+        sti_row_ask(&w->a->q, h, row[r], w->a->d_k); /* they lie far apart */
     for (int r = 0; r < n; r++)
         sample_lane(w, h, r, row[r], nodes);
     if (before > n) { /* lanes of an earlier, fuller tile */
